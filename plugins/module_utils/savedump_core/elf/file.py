@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ELF files on disk: identity and links to their debug information. (gABI sections; gdb manual, "Separate Debug
+Files"; DWARF 5 section 7.3.6 and dwz(1) for supplementary files.)"""
+import struct
+import zlib
+from typing import Dict, Iterator, NamedTuple, Optional
+
+from ..errors import BadDump
+from . import notes
+from .header import (
+    HEADER_SIZE, PT_NOTE, Header, ReadAt, parse_header, parse_segments, segment_size,
+)  # fmt: skip
+
+SHT_NOTE, SHT_NOBITS = 7, 8
+MAX_SECTIONS = 1 << 16
+MAX_SECTION_NAMES = 4 << 20
+MAX_NOTE_SECTION = 1 << 20
+MAX_LINK = 8192
+
+
+class DebugLink(NamedTuple):
+    """.gnu_debuglink: a base name and the CRC-32 of the whole debug file."""
+
+    name: bytes
+    crc: int
+
+
+class AltLink(NamedTuple):
+    """.gnu_debugaltlink: the supplementary file's path, absolute or relative to the file that holds the link."""
+
+    path: bytes
+    build_id: bytes
+
+
+class ElfFile(NamedTuple):
+    """What an ELF file says of itself."""
+
+    header: Header
+    build_id: Optional[bytes]
+    has_debug_info: bool
+    debug_link: Optional[DebugLink]
+    alt_link: Optional[AltLink]
+
+
+class _Section(NamedTuple):
+    type: int
+    offset: int
+    size: int
+    align: int
+
+
+def describe(read_at: ReadAt, size: int) -> ElfFile:
+    """Read an ELF file of `size` bytes. Raises BadDump if it is none."""
+    header = parse_header(read_at(0, HEADER_SIZE))
+    if header is None:
+        raise BadDump("not an ELF file")
+    sections = _sections(header, read_at, size)
+    return ElfFile(
+        header=header,
+        build_id=_build_id(header, sections, read_at),
+        has_debug_info=any(_has_bytes(sections.get(name)) for name in (b".debug_info", b".zdebug_info")),
+        debug_link=_debug_link(header, _content(sections.get(b".gnu_debuglink"), read_at)),
+        alt_link=_alt_link(_content(sections.get(b".gnu_debugaltlink"), read_at)),
+    )
+
+
+def crc32(chunks: Iterator[bytes]) -> int:
+    """The CRC .gnu_debuglink uses."""
+    value = 0
+    for chunk in chunks:
+        value = zlib.crc32(chunk, value)
+    return value
+
+
+def _has_bytes(section: Optional[_Section]) -> bool:
+    return section is not None and section.type != SHT_NOBITS and section.size > 0
+
+
+def _content(section: Optional[_Section], read_at: ReadAt) -> bytes:
+    if section is None or not _has_bytes(section) or section.size > MAX_LINK:
+        return b""
+    return read_at(section.offset, section.size)
+
+
+def _sections(header: Header, read_at: ReadAt, size: int) -> Dict[bytes, _Section]:
+    entry = 64 if header.bits == 64 else 40
+    if not header.shoff or header.shentsize != entry or not 0 < header.shnum <= MAX_SECTIONS:
+        return {}
+    raw = read_at(header.shoff, entry * header.shnum)
+    if len(raw) < entry * header.shnum or header.shstrndx >= header.shnum:
+        return {}
+    layout = header.order + ("IIQQQQIIQQ" if header.bits == 64 else "10I")
+    rows = list(struct.iter_unpack(layout, raw))
+    names_row = rows[header.shstrndx]
+    names = read_at(names_row[4], min(names_row[5], MAX_SECTION_NAMES))
+    sections = {}
+    for name, kind, _flags, _addr, offset, length, _link, _info, align, _entsize in rows:
+        end = names.find(b"\0", name)
+        if end > name and (offset + length <= size or kind == SHT_NOBITS):
+            sections.setdefault(names[name:end], _Section(kind, offset, length, align))
+    return sections
+
+
+def _build_id(header: Header, sections: Dict[bytes, _Section], read_at: ReadAt) -> Optional[bytes]:
+    """By section first: `objcopy --only-keep-debug` keeps the note section and leaves PT_NOTE pointing elsewhere."""
+    for section in sections.values():
+        if section.type == SHT_NOTE and section.size <= MAX_NOTE_SECTION:
+            found = notes.build_id(read_at(section.offset, section.size), header.order, section.align)
+            if found:
+                return found
+    if header.phentsize != segment_size(header):
+        return None
+    for segment in parse_segments(header, read_at(header.phoff, header.phentsize * header.phnum)):
+        if segment.type == PT_NOTE and segment.filesz <= MAX_NOTE_SECTION:
+            found = notes.build_id(read_at(segment.offset, segment.filesz), header.order, segment.align)
+            if found:
+                return found
+    return None
+
+
+def _debug_link(header: Header, content: bytes) -> Optional[DebugLink]:
+    """NUL-terminated name, padding to 4 bytes, CRC in the file's byte order. A name with a slash is no base name."""
+    name, nul, _ = content.partition(b"\0")
+    at = (len(name) + 4) & ~3
+    if not name or not nul or b"/" in name or len(content) < at + 4:
+        return None
+    return DebugLink(name=name, crc=struct.unpack_from(header.order + "I", content, at)[0])
+
+
+def _alt_link(content: bytes) -> Optional[AltLink]:
+    path, nul, build_id = content.partition(b"\0")
+    if not path or not nul or not 0 < len(build_id) <= notes.MAX_BUILD_ID:
+        return None
+    return AltLink(path=path, build_id=build_id)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The failures savedump can name. Each knows the exit status that sysexits.h gives its kind.
+
+A ``SavedumpError`` is a sentence for a person: what went wrong and where, and in ``hint`` what to do next. OSError is
+never wrapped: it passes with its errno and file name, and ``status_of`` gives its exit status.
+"""
+import errno
+
+COMPLETE = 0
+GAPS = 3
+
+
+class SavedumpError(Exception):
+    """Something a person has to know; ``exit_status`` is what the command line leaves with."""
+
+    exit_status = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return "%s; %s" % (self.message, self.hint) if self.hint else self.message
+
+
+class UsageError(SavedumpError):
+    """The words of a call do not fit together (EX_USAGE)."""
+
+    exit_status = 64
+
+
+class BadDump(SavedumpError):
+    """Not a dump, a dump of a kind not read, or a damaged dump or archive (EX_DATAERR)."""
+
+    exit_status = 65
+
+
+class ToolMissing(SavedumpError):
+    """A library or program that this input needs is not on this host (EX_UNAVAILABLE)."""
+
+    exit_status = 69
+
+
+class CannotWrite(SavedumpError):
+    """The output cannot be created (EX_CANTCREAT)."""
+
+    exit_status = 73
+
+
+class Busy(SavedumpError):
+    """The dump or a file it needs changed while it was read; a later try may succeed (EX_TEMPFAIL)."""
+
+    exit_status = 75
+
+
+_CANNOT_WRITE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EEXIST))
+_NO_INPUT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG))
+_PERMISSION = frozenset((errno.EACCES, errno.EPERM))
+
+
+def status_of(error: OSError) -> int:
+    """The sysexits status for an OSError: 66 no such file, 77 permission, 73 cannot write, else 74."""
+    if error.errno in _NO_INPUT:
+        return 66
+    if error.errno in _PERMISSION:
+        return 77
+    if error.errno in _CANNOT_WRITE:
+        return 73
+    return 74

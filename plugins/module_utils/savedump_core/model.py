@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nouns: small immutable values that print, compare and turn into JSON. No input or output here.
+
+Paths are ``str`` decoded once with os.fsdecode (undecodable bytes are surrogates). Build IDs are ``bytes`` inside and
+lowercase hex in JSON. Sizes, offsets and addresses are in bytes; addresses become "0x…" strings in JSON.
+"""
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+
+Json = Dict[str, Any]
+
+# The name of the one image that no file on any disk holds: the kernel's own.
+VDSO = "[vdso]"
+
+# What a Want is for. The words are drgn's: a loaded file is what was mapped, a debug file holds what was stripped from
+# it, a supplementary file (dwz) holds what several debug files share.
+LOADED = "loaded"
+DEBUG = "debug"
+SUPPLEMENTARY = "supplementary"
+
+# How a file came to be trusted. Everything but BY_BUILD_ID is said wherever the file is listed.
+BY_BUILD_ID = "build-id"
+BY_CRC = "crc"
+BY_PATH = "path"
+
+# What came of looking at one place.
+MATCH = "match"
+ABSENT = "absent"
+MISMATCH = "other-build-id"
+UNREADABLE = "unreadable"
+REFUSED = "refused"
+NO_BUILD_ID = "no-build-id"
+
+
+class Mapping(NamedTuple):
+    """One row of NT_FILE."""
+
+    start: int
+    end: int
+    offset: int
+    """Byte offset into the file (NT_FILE counts pages; this does not)."""
+    path: str
+    """As the kernel printed it at dump time; may end in " (deleted)"."""
+
+
+class Module(NamedTuple):
+    """Executable, shared object or vDSO that was mapped when the process died."""
+
+    name: str
+    """The link map's name if it has one, else the path, else the SONAME or "[vdso]"."""
+    path: Optional[str]
+    """The real path NT_FILE gives, without " (deleted)"; None for an image no file backs."""
+    names: Tuple[str, ...]
+    """Every other name it was loaded by (link_map), in order of appearance; may be relative."""
+    build_id: Optional[bytes]
+    build_id_why: Optional[str]
+    """Why build_id is None, else None."""
+    start: int
+    end: int
+    executable: bool
+    """True for the one module that AT_PHDR lies in."""
+    deleted: bool = False
+    """True if the kernel said that the file was unlinked when the dump was made."""
+    soname: Optional[str] = None
+
+
+class Signal(NamedTuple):
+    """Why the process died."""
+
+    number: int
+    name: Optional[str]
+    code: Optional[int]
+    """si_code; None if the dump has no NT_SIGINFO."""
+    address: Optional[int]
+    """si_addr of the signals that carry one, else None."""
+
+
+class Process(NamedTuple):
+    """The process a core is of. None where the dump's notes do not say."""
+
+    pid: Optional[int]
+    comm: Optional[str]
+    args: Optional[str]
+    """pr_psargs: at most 80 bytes, arguments joined by spaces."""
+    execfn: Optional[str]
+    executable: Optional[str]
+    uid: Optional[int]
+    gid: Optional[int]
+    signal: Optional[Signal]
+    threads: int
+
+
+class Dump(NamedTuple):
+    """One opened dump: everything its own bytes say, and nothing looked up elsewhere."""
+
+    path: str
+    size: int
+    """Of the dump itself, decompressed; bytes that are there, when the dump is truncated."""
+    stored_size: int
+    """Of the file as it lies on disk."""
+    compression: Optional[str]
+    kind: str
+    machine: str
+    bits: int
+    endian: str
+    os: str
+    complete: bool
+    incomplete_why: Optional[str]
+    process: Optional[Process]
+    modules: Tuple[Module, ...]
+    identity: str
+    """16 hex digits that tell this dump from any other of the same name: see dumps.identity_of."""
+    mtime_ns: int
+    """Last change of the dump file, nanoseconds since the epoch."""
+    warnings: Tuple[str, ...] = ()
+    """What was odd in the dump (a note that overruns, a cap that was reached), one sentence each."""
+    kernel: Optional[Json] = None
+    """For kernel dumps; None for a userland core."""
+
+
+class Want(NamedTuple):
+    """One needed file."""
+
+    kind: str
+    """LOADED, DEBUG or SUPPLEMENTARY."""
+    module: str
+    """On whose behalf: the Module's name."""
+    build_id: Optional[bytes]
+    paths: Tuple[str, ...]
+    """Where the dump (LOADED) or a found file's link (DEBUG, SUPPLEMENTARY) says that it is."""
+    crc: Optional[int] = None
+    """The CRC-32 that .gnu_debuglink gives, for a DEBUG want with no build ID."""
+    loaded_at: Optional[str] = None
+    """Where the LOADED file was found, for finders that look beside it."""
+
+
+class Candidate(NamedTuple):
+    """A place a Finder proposes. Search alone decides."""
+
+    path: str
+    finder: str
+    named_by_dump: bool = False
+    """True if the path comes from the dump's own words: then it is opened with the rights of the dump's owner."""
+    folder: Optional[str] = None
+    """The folder beneath which the path is to be resolved; None for the sysroot."""
+
+
+class Attempt(NamedTuple):
+    """One place looked at, and what came of it."""
+
+    finder: str
+    path: str
+    outcome: str
+    """MATCH, ABSENT, MISMATCH, NO_BUILD_ID, UNREADABLE or REFUSED."""
+    detail: str = ""
+    """The other build ID in hex, the error's text, or the reason for a refusal."""
+
+
+class Found(NamedTuple):
+    """A Want that was met."""
+
+    want: Want
+    at: str
+    """The path on this host (below the sysroot that was given)."""
+    matched_by: str
+    """BY_BUILD_ID, BY_CRC or BY_PATH."""
+    size: int
+    build_id: Optional[bytes]
+    """The file's own build ID."""
+    attempts: Tuple[Attempt, ...]
+    mtime_ns: int = 0
+    """Last change of the file when it was proven: archive refuses one that changed since."""
+
+
+class Missing(NamedTuple):
+    """A Want that was not met, with every place tried."""
+
+    want: Want
+    status: str
+    """"mismatch" if a file was there under another build ID, "unverified" if nothing can prove the file that is
+    there, else "missing"."""
+    attempts: Tuple[Attempt, ...]
+
+
+Result = Union[Found, Missing]
+
+
+class ModuleFiles(NamedTuple):
+    """A Module and the verdict on each file that it needs."""
+
+    module: Module
+    file: Optional[Result]
+    """None for the vDSO, which no disk holds."""
+    debug: Optional[Result] = None
+    """Found at the same place as `file` if that holds its own debug information."""
+    supplementary: Optional[Result] = None
+    """None if the debug information needs no supplementary (dwz) file."""
+
+    @property
+    def results(self) -> List[Result]:
+        return [result for result in (self.file, self.debug, self.supplementary) if result is not None]
+
+
+class Findings(NamedTuple):
+    """What the search came to."""
+
+    files: Tuple[ModuleFiles, ...]
+    thread_db: Optional[Found] = None
+    """The libthread_db that lies beside the libc that was found: gdb reads thread-locals with it."""
+
+    @property
+    def missing(self) -> List[Missing]:
+        """Every want that was not met, each once."""
+        unique = []  # type: List[Missing]
+        for files in self.files:
+            unique.extend(r for r in files.results if isinstance(r, Missing) and r not in unique)
+        return unique
+
+    @property
+    def gaps(self) -> List[Missing]:
+        """The missing files that make an archive incomplete: loaded and supplementary ones. A missing debug file is
+        listed, but a host without debug packages still makes a complete archive (docs/principles.md)."""
+        return [missing for missing in self.missing if missing.want.kind != DEBUG]
+
+
+class SearchOptions(NamedTuple):
+    """Where to look beyond the places every host has."""
+
+    search_paths: Tuple[str, ...] = ()
+    sysroot: str = "/"
+    allow_unverified: bool = False
+    """Pack a file that nothing but its path speaks for; it is marked so."""
+
+
+class Entry(NamedTuple):
+    """One member of the archive to be written: a file on this host, content made here, or a symbolic link."""
+
+    path: str
+    """Beneath the archive's top folder; relative, with no "." or ".." in it."""
+    role: str
+    """launcher, link, executable, library, debug, supplementary, thread-db or dump."""
+    size: int = 0
+    origin: Optional[str] = None
+    """The file on this host whose bytes it gets."""
+    mtime_ns: Optional[int] = None
+    """That file's last change when it was proven."""
+    build_id: Optional[bytes] = None
+    matched_by: Optional[str] = None
+    target: Optional[str] = None
+    """For a symbolic link: where it points, relative to its own folder."""
+    data: Optional[bytes] = None
+    """The content of what is made here."""
+    mode: int = 0o600
+
+
+class Plan(NamedTuple):
+    """What an archive will hold, in order, and what it will lack."""
+
+    name: str
+    """The top folder's name: archive-<dump name>."""
+    dump: Dump
+    findings: Findings
+    entries: Tuple[Entry, ...]
+    """All members but manifest.json and SHA256SUMS, in order; the dump is the last."""
+
+    @property
+    def size(self) -> int:
+        """Bytes to be read, before compression and without the dump's holes taken off."""
+        return sum(entry.size for entry in self.entries)
+
+    @property
+    def complete(self) -> bool:
+        """True if the dump is whole and every file that was mapped is here and proven."""
+        return self.dump.complete and not self.findings.gaps

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wants times finders to Found or Missing. The only place that decides what a file is: finders propose, this verifies.
+
+A file is what a want asks for if its build ID says so. Where the want has none, a debug file may be proven by the CRC
+of .gnu_debuglink; a loaded file by nothing, so that it is taken only when the user insists, and marked.
+"""
+import errno
+import os
+from collections import deque
+from typing import Deque, Dict, List, NamedTuple, Optional, Tuple
+
+from .elf.file import ElfFile, crc32
+from .finders import CHAIN
+from .model import (
+    ABSENT, BY_BUILD_ID, BY_CRC, BY_PATH, DEBUG, LOADED, MATCH, MISMATCH, NO_BUILD_ID, REFUSED, SUPPLEMENTARY,
+    UNREADABLE, VDSO, Attempt, Candidate, Dump, Findings, Found, Missing, Module, ModuleFiles, Result,
+    SearchOptions, Want,
+)  # fmt: skip
+from .sysroot import OnDisk, Owner, Refused, Roots, Sysroot, open_regular, read_elf
+
+_ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL))
+
+
+class _Proven(NamedTuple):
+    """A Found with what later wants need of it."""
+
+    found: Found
+    elf: ElfFile
+    inside: str
+    """Its path as seen from inside the sysroot."""
+
+
+def search(dump: Dump, options: SearchOptions, owner: Optional[Owner] = None) -> Findings:
+    """Look for every file the dump's modules need. `owner` is whose rights to use for paths that the dump names."""
+    seeker = _Seeker(dump, options, owner)
+    files = tuple(seeker.files_of(module) for module in dump.modules)
+    return Findings(files=files, thread_db=seeker.thread_db(files))
+
+
+class _Seeker:
+    """One search: its roots and the answers so far, for the same file is often wanted twice."""
+
+    def __init__(self, dump: Dump, options: SearchOptions, owner: Optional[Owner]) -> None:
+        self._machine = dump.machine
+        self._bits = dump.bits
+        self._unverified = options.allow_unverified
+        self._owner = owner
+        self._roots = Roots(Sysroot(options.sysroot), options.search_paths)
+        self._answers = {}  # type: Dict[Want, Tuple[Result, Optional[_Proven]]]
+
+    def files_of(self, module: Module) -> ModuleFiles:
+        if module.name == VDSO and module.path is None:
+            return ModuleFiles(module=module, file=None)
+        paths = tuple(_unique([module.path, module.deleted and module.path and module.path + " (deleted)"], module.names))
+        name = module.path or module.name
+        loaded, proven = self._answer(Want(kind=LOADED, module=name, build_id=module.build_id, paths=paths))
+        if proven is not None and proven.elf.has_debug_info:
+            return self._with_supplementary(module, loaded, loaded, proven)
+        debug, debug_proven = self._answer(_debug_want(name, module, proven))
+        return self._with_supplementary(module, loaded, debug, debug_proven)
+
+    def _with_supplementary(
+        self, module: Module, loaded: Result, debug: Result, proven: Optional[_Proven]
+    ) -> ModuleFiles:
+        """A debug file that needs a dwz file is worth nothing without: gdb 16 refuses a backtrace then. Both or none."""
+        if proven is None or proven.elf.alt_link is None:
+            return ModuleFiles(module=module, file=loaded, debug=debug)
+        link = proven.elf.alt_link
+        want = Want(
+            kind=SUPPLEMENTARY, module=debug.want.module, build_id=link.build_id, paths=(os.fsdecode(link.path),),
+            loaded_at=proven.inside,
+        )  # fmt: skip
+        supplementary, _ = self._answer(want)
+        if isinstance(supplementary, Missing) and debug is not loaded and isinstance(debug, Found):
+            why = "needs the supplementary file with build ID %s" % link.build_id.hex()
+            refused = Attempt(finder="search", path=debug.at, outcome=REFUSED, detail=why)
+            debug = Missing(want=debug.want, status="missing", attempts=debug.attempts + (refused,))
+        return ModuleFiles(module=module, file=loaded, debug=debug, supplementary=supplementary)
+
+    def thread_db(self, files: Tuple[ModuleFiles, ...]) -> Optional[Found]:
+        """libthread_db.so.1 for the debugger's word size, from beside the libc that was found or, for a 32-bit program
+        of a 64-bit host, from that host's own folders."""
+        for one in files:
+            if not isinstance(one.file, Found) or not os.path.basename(one.file.at).startswith(("libc.so.", "libc-")):
+                continue
+            folders = [os.path.dirname(one.file.at)]
+            if self._bits == 32:
+                folders = [self._roots.sysroot.host_path(path) for path in _HOST_LIBRARIES] + folders
+            for folder in folders:
+                path = os.path.join(folder, "libthread_db.so.1")
+                want = Want(kind=LOADED, module="libthread_db.so.1", build_id=None, paths=(path,))
+                try:
+                    on_disk = read_elf(os.path.realpath(path))
+                except (OSError, Refused):
+                    continue
+                # gdb will run it on the analyst's machine: never one that a third person could have put there.
+                if on_disk.uid in (0, os.geteuid()) and not on_disk.mode & 0o022:
+                    return _found(want, on_disk, BY_PATH, ())
+        return None
+
+    def _answer(self, want: Want) -> Tuple[Result, Optional[_Proven]]:
+        key = want._replace(module="")
+        if key not in self._answers:
+            self._answers[key] = self._look_for(want)
+        return self._answers[key]
+
+    def _look_for(self, want: Want) -> Tuple[Result, Optional[_Proven]]:
+        attempts = []  # type: List[Attempt]
+        tried = set()
+        queue = deque(CHAIN)  # type: Deque
+        while queue:
+            for candidate in queue.popleft().candidates(want, self._roots):
+                if (candidate.folder, candidate.path) in tried:
+                    continue
+                tried.add((candidate.folder, candidate.path))
+                attempt, on_disk, inside = self._try(want, candidate)
+                attempts.append(attempt)
+                if attempt.outcome == MATCH and on_disk is not None:
+                    found = _found(want, on_disk, attempt.detail or BY_BUILD_ID, tuple(attempts))
+                    return found, _Proven(found, on_disk.elf, inside)
+        return Missing(want=want, status=_status(attempts), attempts=tuple(attempts)), None
+
+    def _try(self, want: Want, candidate: Candidate) -> Tuple[Attempt, Optional[OnDisk], str]:
+        """Look at one place. A MATCH that is not by build ID has how it was matched as its detail."""
+        sysroot = self._roots.sysroot
+        inside = candidate.path
+        try:
+            if candidate.folder is not None:
+                shown = os.path.join(candidate.folder, candidate.path)
+                host = os.path.realpath(shown)
+            else:
+                shown = sysroot.host_path(candidate.path)
+                resolved = sysroot.resolve(candidate.path)
+                host, inside = resolved.host_path, resolved.path
+            on_disk = read_elf(host, self._owner if candidate.named_by_dump else None)
+            outcome, detail = self._judge(want, on_disk)
+        except Refused as refusal:
+            return Attempt(candidate.finder, shown, REFUSED, str(refusal)), None, inside
+        except (OSError, ValueError) as error:
+            # ValueError: a path with a NUL byte, which no file can have.
+            if isinstance(error, ValueError) or error.errno in _ABSENT:
+                return Attempt(candidate.finder, shown, ABSENT), None, inside
+            return Attempt(candidate.finder, shown, UNREADABLE, error.strerror or str(error)), None, inside
+        return Attempt(candidate.finder, shown, outcome, detail), on_disk, inside
+
+    def _judge(self, want: Want, on_disk: OnDisk) -> Tuple[str, str]:
+        elf = on_disk.elf
+        if want.build_id is not None:
+            if elf.build_id == want.build_id:
+                if want.kind == DEBUG and not elf.has_debug_info:
+                    return REFUSED, "it has the build ID but no debug information"
+                return MATCH, ""
+            if elf.build_id is not None or want.crc is None:
+                return MISMATCH, elf.build_id.hex() if elf.build_id else "none"
+        if want.crc is not None:
+            value = _crc_of(on_disk.host_path)
+            return (MATCH, BY_CRC) if value == want.crc else (MISMATCH, "CRC %08x" % value)
+        if elf.header.machine_name != self._machine:
+            return MISMATCH, "a file for %s" % elf.header.machine_name
+        if self._unverified:
+            return MATCH, BY_PATH
+        return NO_BUILD_ID, "the dump has no build ID to prove it by"
+
+
+_HOST_LIBRARIES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/lib64", "/usr/lib")
+
+
+def _unique(first: List, rest: Tuple[str, ...]) -> List[str]:
+    seen = []  # type: List[str]
+    for path in list(first) + list(rest):
+        if path and path not in seen:
+            seen.append(path)
+    return seen
+
+
+def _debug_want(name: str, module: Module, proven: Optional[_Proven]) -> Want:
+    """What was stripped from this module: by the build ID, and by the link that the loaded file holds."""
+    link = proven.elf.debug_link if proven else None
+    return Want(
+        kind=DEBUG,
+        module=name,
+        build_id=module.build_id or (proven.elf.build_id if proven else None),
+        paths=(os.fsdecode(link.name),) if link else (),
+        crc=link.crc if link else None,
+        loaded_at=proven.inside if proven else None,
+    )
+
+
+def _found(want: Want, on_disk: OnDisk, matched_by: str, attempts: Tuple[Attempt, ...]) -> Found:
+    return Found(
+        want=want,
+        at=on_disk.host_path,
+        matched_by=matched_by,
+        size=on_disk.identity.size,
+        build_id=on_disk.elf.build_id,
+        attempts=attempts,
+        mtime_ns=on_disk.identity.mtime_ns,
+    )
+
+
+def _crc_of(host_path: str) -> int:
+    descriptor = open_regular(host_path)
+    with os.fdopen(descriptor, "rb") as file:
+        return crc32(iter(lambda: file.read(1 << 20), b""))
+
+
+def _status(attempts: List[Attempt]) -> str:
+    outcomes = [attempt.outcome for attempt in attempts]
+    if MISMATCH in outcomes:
+        return "mismatch"
+    return "unverified" if NO_BUILD_ID in outcomes else "missing"
