@@ -4,6 +4,7 @@
 A ``SavedumpError`` is a sentence for a person: what went wrong and where, and in ``hint`` what to do next. OSError is
 never wrapped: it passes with its errno and file name, and ``status_of`` gives its exit status.
 """
+
 import errno
 
 COMPLETE = 0

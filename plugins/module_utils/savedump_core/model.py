@@ -4,6 +4,7 @@
 Paths are ``str`` decoded once with os.fsdecode (undecodable bytes are surrogates). Build IDs are ``bytes`` inside and
 lowercase hex in JSON. Sizes, offsets and addresses are in bytes; addresses become "0x…" strings in JSON.
 """
+
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 Json = Dict[str, Any]
@@ -210,7 +211,7 @@ class Findings(NamedTuple):
     @property
     def missing(self) -> List[Missing]:
         """Every want that was not met, each once."""
-        unique = []  # type: List[Missing]
+        unique: List[Missing] = []
         for files in self.files:
             unique.extend(r for r in files.results if isinstance(r, Missing) and r not in unique)
         return unique

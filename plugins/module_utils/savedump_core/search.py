@@ -4,6 +4,7 @@
 A file is what a want asks for if its build ID says so. Where the want has none, a debug file may be proven by the CRC
 of .gnu_debuglink; a loaded file by nothing, so that it is taken only when the user insists, and marked.
 """
+
 import errno
 import os
 from collections import deque
@@ -12,9 +13,30 @@ from typing import Deque, Dict, List, NamedTuple, Optional, Tuple
 from .elf.file import ElfFile, crc32
 from .finders import CHAIN
 from .model import (
-    ABSENT, BY_BUILD_ID, BY_CRC, BY_PATH, DEBUG, LOADED, MATCH, MISMATCH, NO_BUILD_ID, REFUSED, SUPPLEMENTARY,
-    UNREADABLE, VDSO, Attempt, Candidate, Dump, Findings, Found, Missing, Module, ModuleFiles, Result,
-    SearchOptions, Want,
+    ABSENT,
+    BY_BUILD_ID,
+    BY_CRC,
+    BY_PATH,
+    DEBUG,
+    LOADED,
+    MATCH,
+    MISMATCH,
+    NO_BUILD_ID,
+    REFUSED,
+    SUPPLEMENTARY,
+    UNREADABLE,
+    VDSO,
+    Attempt,
+    Candidate,
+    Dump,
+    Findings,
+    Found,
+    Missing,
+    Module,
+    ModuleFiles,
+    Result,
+    SearchOptions,
+    Want,
 )  # fmt: skip
 from .sysroot import OnDisk, Owner, Refused, Roots, Sysroot, open_regular, read_elf
 
@@ -46,12 +68,13 @@ class _Seeker:
         self._unverified = options.allow_unverified
         self._owner = owner
         self._roots = Roots(Sysroot(options.sysroot), options.search_paths)
-        self._answers = {}  # type: Dict[Want, Tuple[Result, Optional[_Proven]]]
+        self._answers: Dict[Want, Tuple[Result, Optional[_Proven]]] = {}
 
     def files_of(self, module: Module) -> ModuleFiles:
         if module.name == VDSO and module.path is None:
             return ModuleFiles(module=module, file=None)
-        paths = tuple(_unique([module.path, module.deleted and module.path and module.path + " (deleted)"], module.names))
+        literal = "%s (deleted)" % module.path if module.deleted else None
+        paths = _unique((module.path, literal) + module.names)
         name = module.path or module.name
         loaded, proven = self._answer(Want(kind=LOADED, module=name, build_id=module.build_id, paths=paths))
         if proven is not None and proven.elf.has_debug_info:
@@ -62,7 +85,7 @@ class _Seeker:
     def _with_supplementary(
         self, module: Module, loaded: Result, debug: Result, proven: Optional[_Proven]
     ) -> ModuleFiles:
-        """A debug file that needs a dwz file is worth nothing without: gdb 16 refuses a backtrace then. Both or none."""
+        """A debug file that needs a dwz file is worth nothing without it: gdb 16 refuses a backtrace then."""
         if proven is None or proven.elf.alt_link is None:
             return ModuleFiles(module=module, file=loaded, debug=debug)
         link = proven.elf.alt_link
@@ -105,9 +128,9 @@ class _Seeker:
         return self._answers[key]
 
     def _look_for(self, want: Want) -> Tuple[Result, Optional[_Proven]]:
-        attempts = []  # type: List[Attempt]
+        attempts: List[Attempt] = []
         tried = set()
-        queue = deque(CHAIN)  # type: Deque
+        queue: Deque = deque(CHAIN)
         while queue:
             for candidate in queue.popleft().candidates(want, self._roots):
                 if (candidate.folder, candidate.path) in tried:
@@ -165,12 +188,12 @@ class _Seeker:
 _HOST_LIBRARIES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/lib64", "/usr/lib")
 
 
-def _unique(first: List, rest: Tuple[str, ...]) -> List[str]:
-    seen = []  # type: List[str]
-    for path in list(first) + list(rest):
+def _unique(paths: Tuple[Optional[str], ...]) -> Tuple[str, ...]:
+    seen: List[str] = []
+    for path in paths:
         if path and path not in seen:
             seen.append(path)
-    return seen
+    return tuple(seen)
 
 
 def _debug_want(name: str, module: Module, proven: Optional[_Proven]) -> Want:

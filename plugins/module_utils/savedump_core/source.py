@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The dump file as bytes: plain or compressed, read in any order or straight through, never written, never unpacked to
 disk. What is not data in it (holes of a sparse file, runs of zeros in a compressed one) is known as such."""
+
 import os
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 from . import compression
+from .elf.header import ET_CORE, parse_header
 from .errors import BadDump, Busy, SavedumpError, ToolMissing
 from .sysroot import Identity, Refused, identity, open_regular
 from .tarstream import sparse
@@ -18,7 +20,9 @@ _ZEROS = bytes(BLOCK)
 MAX_KEPT = 32 << 20
 # A read behind the point that a stream has reached starts it again. An ordinary core needs one or two passes; a
 # hostile one could ask for a pass per read.
-MAX_PASSES = 24
+MAX_PASSES = 8
+# Runs of data in a compressed dump; where there are more, the zeros between them are taken for data.
+MAX_EXTENTS = 1 << 15
 
 
 def open_source(path: str) -> "Source":
@@ -26,7 +30,7 @@ def open_source(path: str) -> "Source":
     try:
         descriptor = open_regular(os.path.realpath(path))
     except Refused as error:
-        raise BadDump("%s is %s" % (path, error))
+        raise BadDump("%s is %s" % (path, error)) from None
     try:
         head = os.pread(descriptor, 64, 0)
         codec = compression.sniff(head)
@@ -43,11 +47,25 @@ def open_source(path: str) -> "Source":
         raise
 
 
+def may_be_dump(path: str) -> bool:
+    """By the first bytes: an ELF core, or something compressed. False for what cannot be read."""
+    try:
+        descriptor = open_regular(path)
+    except (OSError, Refused):
+        return False
+    try:
+        head = os.pread(descriptor, 64, 0)
+    finally:
+        os.close(descriptor)
+    header = parse_header(head)
+    return (header is not None and header.type == ET_CORE) or compression.sniff(head) is not None
+
+
 class Source:
     """A dump that lies uncompressed on disk."""
 
-    compression = None  # type: Optional[str]
-    damage = None  # type: Optional[str]
+    compression: Optional[str] = None
+    damage: Optional[str] = None
     """Why a compressed stream ends before its end, else None."""
 
     def __init__(self, path: str, descriptor: int) -> None:
@@ -127,11 +145,11 @@ class CompressedSource(Source):
         super().__init__(path, descriptor)
         self._codec = codec
         self.compression = codec.NAME
-        self._size = None  # type: Optional[int]
+        self._size: Optional[int] = None
         self._seen = 0
-        self._extents = []  # type: List[Extent]
-        self._kept = {}  # type: Dict[int, bytes]
-        self._wanted = set()  # type: Set[int]
+        self._extents: List[Extent] = []
+        self._kept: Dict[int, bytes] = {}
+        self._wanted: Set[int] = set()
         self._passes = 1
         self._running = self._stream(BLOCK)
         self._next = 0
@@ -221,8 +239,8 @@ class CompressedSource(Source):
     def _measure(self, block: bytes) -> None:
         if block != _ZEROS[: len(block)]:
             offset, size = self._extents[-1] if self._extents else (0, 0)
-            if self._extents and offset + size == self._seen:
-                self._extents[-1] = (offset, size + len(block))
+            if offset + size == self._seen and size or len(self._extents) >= MAX_EXTENTS:
+                self._extents[-1] = (offset, self._seen + len(block) - offset)
             else:
                 self._extents.append((self._seen, len(block)))
         self._seen += len(block)
@@ -231,7 +249,7 @@ class CompressedSource(Source):
         """The decompressed bytes from the start in pieces of this size, the last one shorter; ends at damage."""
         reader = self._codec.reader(_Forward(self._fd))
         try:
-            pending = []  # type: List[bytes]
+            pending: List[bytes] = []
             missing = piece
             while True:
                 try:

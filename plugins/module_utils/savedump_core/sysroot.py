@@ -4,6 +4,7 @@ fooled: no device is opened, no FIFO waited for, no link followed out.
 
 What a dump names is hostile: it is looked up beneath the sysroot, and opened with the rights of the dump's owner.
 """
+
 import errno
 import os
 import stat
@@ -68,9 +69,9 @@ class Sysroot:
     def resolve(self, path: str) -> Resolved:
         """Follow `path` from the sysroot's top; ".." and absolute links stay inside. Raises OSError where a component
         is not there or is no directory."""
-        done = []  # type: List[str]
+        done: List[str] = []
         todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
-        links = []  # type: List[Tuple[str, str]]
+        links: List[Tuple[str, str]] = []
         while todo:
             part = todo.pop()
             if part == "..":
@@ -141,7 +142,7 @@ def read_elf(host_path: str, owner: Optional[Owner] = None) -> OnDisk:
         status = os.fstat(descriptor)
         elf = describe(lambda at, n: os.pread(descriptor, n, at) if at < 1 << 62 else b"", status.st_size)
     except BadDump as error:
-        raise Refused(error.message)
+        raise Refused(error.message) from None
     finally:
         os.close(descriptor)
     return OnDisk(host_path=host_path, identity=identity(status), elf=elf, uid=status.st_uid, mode=status.st_mode)
@@ -176,7 +177,7 @@ class Roots:
     def __init__(self, sysroot: Sysroot, search_paths: Tuple[str, ...] = ()) -> None:
         self.sysroot = sysroot
         self.search_paths = search_paths
-        self._by_build_id = {}  # type: Dict[str, Dict[bytes, str]]
+        self._by_build_id: Dict[str, Dict[bytes, str]] = {}
 
     def in_folder(self, folder: str, build_id: bytes) -> Optional[str]:
         """The ELF file with this build ID that lies in the folder itself, whatever its name."""
@@ -186,7 +187,7 @@ class Roots:
 
 
 def _index(folder: str) -> Dict[bytes, str]:
-    found = {}  # type: Dict[bytes, str]
+    found: Dict[bytes, str] = {}
     try:
         names = sorted(os.listdir(folder))
     except OSError:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Userland core dumps as the Linux kernel writes them (fs/binfmt_elf.c, fs/coredump.c), in one file of ELF."""
+
 import bisect
 import os
 from collections import OrderedDict
@@ -7,22 +8,41 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..elf import image, linkmap, notes
 from ..elf.header import (
-    ET_CORE, HEADER_SIZE, MAX_SEGMENTS, PF_X, PT_LOAD, PT_NOTE, PT_PHDR, Header, Segment, parse_header,
-    parse_segments, segment_count, segment_size,
+    ET_CORE,
+    HEADER_SIZE,
+    MAX_SEGMENTS,
+    PF_W,
+    PF_X,
+    PT_NOTE,
+    PT_PHDR,
+    Header,
+    Segment,
+    iter_segments,
+    parse_header,
+    parse_segments,
+    segment_count,
+    segment_size,
 )  # fmt: skip
 from ..elf.image import Image
 from ..elf.memory import Memory
 from ..errors import BadDump
 from ..model import VDSO, Dump, Module, Process, Signal
 from ..sysroot import Refused, Sysroot, open_regular
+from . import unread
 
 KIND = "core"
 
 DELETED = " (deleted)"
 # One file mapped again and again (a JIT's trick, or an attack) is looked at this often and no more.
 MAX_IMAGES_PER_PATH = 64
-MAX_MODULES = 20000
+MAX_MODULES = 8192
+MAX_NAMES_PER_MODULE = 64
+MAX_NOTE_SEGMENTS = 16
+MAX_WARNINGS = 16
 _WRITABLE_KEPT = 1 << 20
+_NOTE_CAPS = {
+    notes.NT_PRPSINFO: 1024, notes.NT_SIGINFO: 1024, notes.NT_AUXV: 1 << 16, notes.NT_FILE: notes.MAX_DESC,
+}  # fmt: skip
 
 # EI_OSABI and note names of other systems' cores: FreeBSD sys/elf_common.h, NetBSD core(5), OpenBSD core(5),
 # illumos usr/src/uts/common/sys/elf.h.
@@ -36,7 +56,7 @@ _SIGNALS = {
     1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 8: "SIGFPE", 9: "SIGKILL",
     11: "SIGSEGV", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM",
 }  # fmt: skip
-_SIGNALS_COMMON = {7: "SIGBUS", 10: "SIGUSR1", 12: "SIGUSR2", 16: "SIGSTKFLT", 24: "SIGXCPU", 25: "SIGXFSZ", 31: "SIGSYS"}
+_SIGNALS_COMMON = {7: "SIGBUS", 10: "SIGUSR1", 12: "SIGUSR2", 24: "SIGXCPU", 25: "SIGXFSZ", 31: "SIGSYS"}
 _SIGNALS_MIPS = {7: "SIGEMT", 10: "SIGBUS", 12: "SIGSYS", 16: "SIGUSR1", 17: "SIGUSR2", 30: "SIGXCPU", 31: "SIGXFSZ"}
 _SIGNALS_SPARC = {7: "SIGEMT", 10: "SIGBUS", 12: "SIGSYS", 24: "SIGXCPU", 25: "SIGXFSZ", 30: "SIGUSR1", 31: "SIGUSR2"}
 _WITH_ADDRESS = (4, 5, 7, 8, 10, 11)
@@ -60,19 +80,19 @@ def sniff(head: bytes) -> bool:
 
 def open_dump(source: Any, sysroot: Sysroot) -> Dump:
     """Read a core. `sysroot` is only looked at when the program's own headers were not dumped (coredump_filter without
-    bit 4). Raises BadDump for a kernel's core, another system's, or one cut before its notes."""
-    warnings = []  # type: List[str]
+    bit 4). Raises BadDump for a kernel's core, another system's, or one cut within its program headers."""
+    warnings: List[str] = []
     header = parse_header(source.read_at(0, HEADER_SIZE))
     if header is None:
         raise BadDump("%s: the ELF header is cut" % source.path)
     if header.osabi in _OTHER_ABI:
         raise _other_system(source, _OTHER_ABI[header.osabi])
-    segments = _read_segments(source, header)
-    found = _read_notes(source, header, segments, warnings)
-    memory = Memory(header, segments, source.read_at)
-    _announce(source, segments, found)
+    raw = _read_segments(source, header)
+    found = _read_notes(source, header, [one for one in iter_segments(header, raw) if one.type == PT_NOTE], warnings)
+    memory = Memory(header, iter_segments(header, raw), source.read_at)
+    _announce(source, memory, found)
     modules = _modules(memory, header, found, sysroot, warnings)
-    complete, why = _completeness(source, segments)
+    complete, why = _completeness(source, max(one.offset + one.filesz for one in iter_segments(header, raw)))
     executable = next((module for module in modules if module.executable), None)
     execfn = memory.string(found.auxv[notes.AT_EXECFN]) if notes.AT_EXECFN in found.auxv else None
     info = found.info
@@ -102,8 +122,13 @@ def open_dump(source: Any, sysroot: Sysroot) -> Dump:
         modules=tuple(modules),
         identity="",
         mtime_ns=source.mtime_ns,
-        warnings=tuple(warnings),
+        warnings=_some(warnings),
     )
+
+
+def _some(warnings: List[str]) -> Tuple[str, ...]:
+    more = len(warnings) - MAX_WARNINGS
+    return tuple(warnings[:MAX_WARNINGS] + (["%d more like these" % more] if more > 0 else []))
 
 
 def _text(data: Optional[bytes]) -> Optional[str]:
@@ -114,7 +139,8 @@ def _other_system(source: Any, name: str) -> BadDump:
     return BadDump("%s is a core of %s, not of Linux" % (source.path, name), "open it with that system's debugger")
 
 
-def _read_segments(source: Any, header: Header) -> List[Segment]:
+def _read_segments(source: Any, header: Header) -> bytes:
+    """The program headers, whole."""
     count = segment_count(header, source.read_at)
     if header.phentsize != segment_size(header):
         raise BadDump("%s: damaged ELF header (e_phentsize is %d)" % (source.path, header.phentsize))
@@ -126,49 +152,52 @@ def _read_segments(source: Any, header: Header) -> List[Segment]:
             "%s is cut within its program headers: nothing of the process is left" % source.path,
             "it has %d bytes; look for a core size limit (ulimit -c) or a full disk" % source.size,
         )
-    return parse_segments(header, raw)
+    return raw
 
 
 def _read_notes(source: Any, header: Header, segments: List[Segment], warnings: List[str]) -> _Notes:
     threads, signal_number = 0, None
-    siginfo = None  # type: Optional[Tuple[int, int, Optional[int]]]
-    info = None  # type: Optional[notes.Info]
-    auxv = {}  # type: Dict[int, int]
-    rows = []  # type: List[notes.FileRow]
-    for segment in segments:
-        if segment.type != PT_NOTE:
-            continue
+    firsts: Dict[int, bytes] = {}
+    if len(segments) > MAX_NOTE_SEGMENTS:
+        warnings.append("%d note segments: the first %d are read" % (len(segments), MAX_NOTE_SEGMENTS))
+    for segment in segments[:MAX_NOTE_SEGMENTS]:
         try:
             for note in notes.walk(source.read_at, header.order, segment.offset, segment.filesz, segment.align):
                 _refuse_foreign(source, note)
-                if note.name != b"CORE" or note.size > notes.MAX_DESC:
+                if note.name != b"CORE":
                     continue
                 if note.type == notes.NT_PRSTATUS:
-                    status = notes.status(source.read_at(note.offset, min(note.size, 64)), header)
                     threads += 1
-                    if status and signal_number is None:
-                        signal_number = status.signal
-                elif note.type == notes.NT_PRPSINFO and info is None:
-                    info = notes.info(source.read_at(note.offset, min(note.size, 1024)), header)
-                elif note.type == notes.NT_AUXV and not auxv:
-                    auxv = notes.auxv(source.read_at(note.offset, min(note.size, 1 << 16)), header)
-                elif note.type == notes.NT_SIGINFO and siginfo is None:
-                    siginfo = notes.siginfo(source.read_at(note.offset, min(note.size, 1024)), header)
-                elif note.type == notes.NT_FILE and not rows:
-                    desc = source.read_at(note.offset, note.size)
-                    if len(desc) < note.size:
-                        raise notes.NoteError("NT_FILE is cut: it has %d of %d bytes" % (len(desc), note.size))
-                    rows = notes.file_rows(desc, header)
+                    if signal_number is None:
+                        status = notes.status(source.read_at(note.offset, min(note.size, 64)), header)
+                        signal_number = status.signal if status else None
+                elif note.type in _NOTE_CAPS and note.type not in firsts:
+                    if note.size > _NOTE_CAPS[note.type]:
+                        raise notes.NoteError("a note of type 0x%x has %d bytes" % (note.type, note.size))
+                    # Only the first of a kind counts, as the kernel writes but one.
+                    firsts[note.type] = source.read_at(note.offset, note.size)
         except notes.NoteError as error:
             warnings.append(str(error))
+    rows: List[notes.FileRow] = []
+    try:
+        rows = notes.file_rows(firsts[notes.NT_FILE], header) if notes.NT_FILE in firsts else []
+    except notes.NoteError as error:
+        warnings.append(str(error))
     if not rows:
         warnings.append("no NT_FILE note: paths are known from the dynamic linker's list only")
-    return _Notes(threads, _signal(header, signal_number, siginfo), info, auxv, rows)
+    siginfo = notes.siginfo(firsts.get(notes.NT_SIGINFO, b""), header)
+    return _Notes(
+        threads=threads,
+        signal=_signal(header, signal_number, siginfo),
+        info=notes.info(firsts.get(notes.NT_PRPSINFO, b""), header),
+        auxv=notes.auxv(firsts.get(notes.NT_AUXV, b""), header),
+        rows=rows,
+    )
 
 
 def _refuse_foreign(source: Any, note: notes.Note) -> None:
     if note.name in _KERNEL_NOTES:
-        raise BadDump("%s is a kernel crash dump (vmcore-elf)" % source.path, "kernel dumps are not read by this version")
+        raise BadDump("%s is a kernel crash dump (vmcore-elf)" % source.path, unread.HINT_KERNEL)
     for name, system in _OTHER_NOTES:
         if note.name.startswith(name):
             raise _other_system(source, system)
@@ -198,37 +227,36 @@ def _signal(
     )
 
 
-def _completeness(source: Any, segments: List[Segment]) -> Tuple[bool, Optional[str]]:
-    end = max(segment.offset + segment.filesz for segment in segments)
+def _completeness(source: Any, end: int) -> Tuple[bool, Optional[str]]:
+    """Whether the dump reaches the end of its last segment, and if not, why that may be."""
     if source.damage:
         return False, "%s; %d bytes could be read" % (source.damage, source.size)
     if source.size >= end:
         return True, None
     missing = end - source.size
     return False, (
-        "it is cut: %d of %d bytes are there, %d (%.1f %%) are missing; a core size limit (ulimit -c), a full disk, or it "
-        "is still being written" % (source.size, end, missing, 100.0 * missing / end)
+        "it is cut: %d of %d bytes are there, %d (%.1f %%) are missing; a core size limit (ulimit -c), a full disk, "
+        "or it is still being written" % (source.size, end, missing, 100.0 * missing / end)
     )
 
 
-def _announce(source: Any, segments: List[Segment], found: _Notes) -> None:
+def _announce(source: Any, memory: Memory, found: _Notes) -> None:
     """Tell a compressed source what the rest will read: the first page of each mapped file, the small writable
     segments where the dynamic linker keeps its lists, and the stack's end with the program's name."""
+    if source.compression is None:
+        return
     heads = {row.start for row in found.rows if row.offset == 0}
     named = [found.auxv[key] for key in (notes.AT_PHDR, notes.AT_EXECFN, notes.AT_SYSINFO_EHDR) if key in found.auxv]
-    ranges = []
-    for segment in segments:
-        if segment.type != PT_LOAD or not segment.filesz:
-            continue
-        ranges.extend(
-            (segment.offset + address - segment.vaddr, 4096)
-            for address in named
-            if segment.vaddr <= address < segment.vaddr + segment.filesz
-        )
-        if segment.vaddr in heads or not found.rows:
-            ranges.append((segment.offset, 4096))
-        if segment.flags & 2:
-            ranges.append((segment.offset, min(segment.filesz, _WRITABLE_KEPT)))
+    ranges: List[Tuple[int, int]] = []
+    for address in named:
+        load = memory.load_at(address)
+        if load is not None:
+            ranges.append((load.offset + address - load.vaddr, 4096))
+    for load in memory.loads():
+        if load.filesz and (load.vaddr in heads or not found.rows):
+            ranges.append((load.offset, 4096))
+        if load.filesz and load.flags & PF_W:
+            ranges.append((load.offset, min(load.filesz, _WRITABLE_KEPT)))
     source.prefetch(ranges)
 
 
@@ -291,7 +319,7 @@ class _Layout:
     def __init__(self, images: List[Tuple[Optional[bytes], Image]], rows: List[notes.FileRow]) -> None:
         self.images = images
         """(path, image) by rising address."""
-        self.by_path = OrderedDict()  # type: OrderedDict[bytes, List[notes.FileRow]]
+        self.by_path: OrderedDict[bytes, List[notes.FileRow]] = OrderedDict()
         self._rows = sorted(rows)
         for row in self._rows:
             self.by_path.setdefault(row.path, []).append(row)
@@ -321,11 +349,13 @@ def _images(memory: Memory, found: _Notes) -> List[Tuple[Optional[bytes], Image]
     """Every ELF image whose header was dumped: at each first page of a mapped file, and at each segment's start that no
     file backs (the vDSO; everything, if NT_FILE is missing)."""
     backed = {row.start for row in found.rows}
-    starts = [(row.start, row.path) for row in found.rows if row.offset == 0]  # type: List[Tuple[int, Optional[bytes]]]
-    starts += [(one.vaddr, None) for one in memory.segments if one.vaddr not in backed and memory.is_elf(one)]
+    starts: List[Tuple[int, Optional[bytes]]] = [(row.start, row.path) for row in found.rows if row.offset == 0]
+    starts += [(one.vaddr, None) for one in memory.loads() if one.vaddr not in backed and memory.is_elf(one)]
     images = []
-    spans = {}  # type: Dict[Optional[bytes], List[Tuple[int, int]]]
+    spans: Dict[Optional[bytes], List[Tuple[int, int]]] = {}
     for start, path in sorted(starts, key=lambda pair: pair[0]):
+        if len(images) >= MAX_MODULES:
+            break
         inside = spans.setdefault(path, [])
         if path is not None and len(inside) >= MAX_IMAGES_PER_PATH:
             continue
@@ -358,11 +388,14 @@ def _link_maps(
 
 def _names(maps: List[linkmap.LinkMap], layout: _Layout) -> Dict[int, List[bytes]]:
     """Start address of a module to the names its link maps give it; l_ld tells whose a link map is."""
-    names = {}  # type: Dict[int, List[bytes]]
+    names: Dict[int, List[bytes]] = {}
     for one in maps:
         start = layout.owner(one.dynamic)
-        if one.name and start is not None and one.name not in names.setdefault(start, []):
-            names[start].append(one.name)
+        if not one.name or start is None:
+            continue
+        known = names.setdefault(start, [])
+        if len(known) < MAX_NAMES_PER_MODULE and one.name not in known:
+            known.append(one.name)
     return names
 
 

@@ -1,24 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a file is that is no dump savedump reads: named as exactly as its first bytes allow."""
+
 from typing import Tuple
 
 from ..elf.header import ET_DYN, ET_EXEC, ET_REL, parse_header
 
-_HINT_KERNEL = "kernel dumps are not read by this version"
+HINT_KERNEL = "kernel dumps are not read by this version"
 
 # (magic, offset, what it is, hint). Sources: libkdumpfile and crash (kernel dumps), Windows minidumpapiset.h,
 # Mach-O loader.h, apport's problem_report.py.
 _MAGIC = (
-    (b"KDUMP   ", 0, "a kernel crash dump (kdump-compressed)", _HINT_KERNEL),
-    (b"DISKDUMP", 0, "a kernel crash dump (diskdump)", _HINT_KERNEL),
-    (b"makedumpfile\0\0\0\0", 0, "a kernel crash dump (makedumpfile -F, flattened)", _HINT_KERNEL),
-    (b"\xed\x23\x8f\x61\x73\x01\x19\xa8", 0, "a kernel crash dump (LKCD)", _HINT_KERNEL),
-    (b"\xfd\x23\x8f\x61\x73\x01\x19\xa8", 0, "a kernel crash dump (s390)", _HINT_KERNEL),
-    (b"sadump\0\0", 0, "a kernel crash dump (sadump)", _HINT_KERNEL),
-    (b"EMiL", 0, "a memory image (LiME)", _HINT_KERNEL),
-    (b"\xd0\xbe\xd2\xbe", 0, "a VMware suspended state", _HINT_KERNEL),
-    (b"\xd2\xbe\xd2\xbe", 0, "a VMware snapshot state", _HINT_KERNEL),
-    (b"LibvirtQemudSave", 0, "a libvirt save image", _HINT_KERNEL),
+    (b"KDUMP   ", 0, "a kernel crash dump (kdump-compressed)", HINT_KERNEL),
+    (b"DISKDUMP", 0, "a kernel crash dump (diskdump)", HINT_KERNEL),
+    (b"makedumpfile\0\0\0\0", 0, "a kernel crash dump (makedumpfile -F, flattened)", HINT_KERNEL),
+    (b"\xed\x23\x8f\x61\x73\x01\x19\xa8", 0, "a kernel crash dump (LKCD)", HINT_KERNEL),
+    (b"\xfd\x23\x8f\x61\x73\x01\x19\xa8", 0, "a kernel crash dump (s390)", HINT_KERNEL),
+    (b"sadump\0\0", 0, "a kernel crash dump (sadump)", HINT_KERNEL),
+    (b"EMiL", 0, "a memory image (LiME)", HINT_KERNEL),
+    (b"\xd0\xbe\xd2\xbe", 0, "a VMware suspended state", HINT_KERNEL),
+    (b"\xd2\xbe\xd2\xbe", 0, "a VMware snapshot state", HINT_KERNEL),
+    (b"LibvirtQemudSave", 0, "a libvirt save image", HINT_KERNEL),
     (b"PAGEDU64", 0, "a Windows crash dump", ""),
     (b"PAGEDUMP", 0, "a Windows crash dump", ""),
     (b"MDMP", 0, "a Windows minidump", ""),
@@ -28,6 +29,8 @@ _MAGIC = (
     (b"#!", 0, "a script", ""),
     (b"ustar", 257, "a tar archive", ""),
 )
+
+_ELF_TYPES = {ET_REL: "an ELF object file", ET_EXEC: "an ELF executable", ET_DYN: "an ELF executable or library"}
 
 
 def explain(path: str, head: bytes) -> Tuple[str, str]:
@@ -44,8 +47,7 @@ def _name(head: bytes) -> Tuple[str, str]:
             return what, hint
     header = parse_header(head)
     if header is not None:
-        what = {ET_REL: "an ELF object file", ET_EXEC: "an ELF executable", ET_DYN: "an ELF executable or library"}
-        return what.get(header.type, "an ELF file of type %d" % header.type) + ", not a core", ""
+        return _ELF_TYPES.get(header.type, "an ELF file of type %d" % header.type) + ", not a core", ""
     if head[:4] == b"\x7fELF":
         return "an ELF file with a damaged or cut header", ""
     if not head.strip(b"\0"):

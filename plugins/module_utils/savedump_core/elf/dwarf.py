@@ -3,6 +3,7 @@
 
 pyelftools 0.32 is the last for Python 3.6 to 3.9.
 """
+
 from typing import Optional
 
 

@@ -1,21 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """ELF files on disk: identity and links to their debug information. (gABI sections; gdb manual, "Separate Debug
 Files"; DWARF 5 section 7.3.6 and dwz(1) for supplementary files.)"""
+
 import struct
 import zlib
-from typing import Dict, Iterator, NamedTuple, Optional
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..errors import BadDump
 from . import notes
 from .header import (
-    HEADER_SIZE, PT_NOTE, Header, ReadAt, parse_header, parse_segments, segment_size,
+    HEADER_SIZE,
+    PT_NOTE,
+    Header,
+    ReadAt,
+    parse_header,
+    parse_segments,
+    segment_size,
 )  # fmt: skip
 
 SHT_NOTE, SHT_NOBITS = 7, 8
 MAX_SECTIONS = 1 << 16
 MAX_SECTION_NAMES = 4 << 20
-MAX_NOTE_SECTION = 1 << 20
 MAX_LINK = 8192
+# A build ID is one of the first few notes of a file; what has more to look through than this hides something.
+MAX_NOTE_PARTS = 64
+MAX_NOTE_BYTES = 1 << 20
+
+_DEBUG_INFO = (b".debug_info", b".zdebug_info")
+_DEBUG_LINK, _ALT_LINK = b".gnu_debuglink", b".gnu_debugaltlink"
+_NAMES = _DEBUG_INFO + (_DEBUG_LINK, _ALT_LINK)
+_LONGEST_NAME = max(len(name) for name in _NAMES)
 
 
 class DebugLink(NamedTuple):
@@ -54,13 +68,13 @@ def describe(read_at: ReadAt, size: int) -> ElfFile:
     header = parse_header(read_at(0, HEADER_SIZE))
     if header is None:
         raise BadDump("not an ELF file")
-    sections = _sections(header, read_at, size)
+    sections, note_sections = _sections(header, read_at, size)
     return ElfFile(
         header=header,
-        build_id=_build_id(header, sections, read_at),
-        has_debug_info=any(_has_bytes(sections.get(name)) for name in (b".debug_info", b".zdebug_info")),
-        debug_link=_debug_link(header, _content(sections.get(b".gnu_debuglink"), read_at)),
-        alt_link=_alt_link(_content(sections.get(b".gnu_debugaltlink"), read_at)),
+        build_id=_build_id(header, note_sections, read_at),
+        has_debug_info=any(_has_bytes(sections.get(name)) for name in _DEBUG_INFO),
+        debug_link=_debug_link(header, _content(sections.get(_DEBUG_LINK), read_at)),
+        alt_link=_alt_link(_content(sections.get(_ALT_LINK), read_at)),
     )
 
 
@@ -82,39 +96,42 @@ def _content(section: Optional[_Section], read_at: ReadAt) -> bytes:
     return read_at(section.offset, section.size)
 
 
-def _sections(header: Header, read_at: ReadAt, size: int) -> Dict[bytes, _Section]:
+def _sections(header: Header, read_at: ReadAt, size: int) -> Tuple[Dict[bytes, _Section], List[_Section]]:
+    """The sections that have one of _NAMES, and those that hold notes."""
     entry = 64 if header.bits == 64 else 40
-    if not header.shoff or header.shentsize != entry or not 0 < header.shnum <= MAX_SECTIONS:
-        return {}
+    if not header.shoff or header.shentsize != entry or not header.shstrndx < header.shnum <= MAX_SECTIONS:
+        return {}, []
     raw = read_at(header.shoff, entry * header.shnum)
-    if len(raw) < entry * header.shnum or header.shstrndx >= header.shnum:
-        return {}
+    if len(raw) < entry * header.shnum:
+        return {}, []
     layout = header.order + ("IIQQQQIIQQ" if header.bits == 64 else "10I")
-    rows = list(struct.iter_unpack(layout, raw))
-    names_row = rows[header.shstrndx]
-    names = read_at(names_row[4], min(names_row[5], MAX_SECTION_NAMES))
-    sections = {}
-    for name, kind, _flags, _addr, offset, length, _link, _info, align, _entsize in rows:
-        end = names.find(b"\0", name)
-        if end > name and (offset + length <= size or kind == SHT_NOBITS):
-            sections.setdefault(names[name:end], _Section(kind, offset, length, align))
-    return sections
+    strings = struct.unpack_from(layout, raw, header.shstrndx * entry)
+    names = read_at(strings[4], min(strings[5], MAX_SECTION_NAMES))
+    named: Dict[bytes, _Section] = {}
+    with_notes: List[_Section] = []
+    for name, kind, _flags, _addr, offset, length, _link, _info, align, _entsize in struct.iter_unpack(layout, raw):
+        section = _Section(kind, offset, length, align)
+        if kind == SHT_NOTE:
+            with_notes.append(section)
+        short = names[name : name + _LONGEST_NAME + 1].split(b"\0", 1)[0]
+        if short in _NAMES and (offset + length <= size or kind == SHT_NOBITS):
+            named.setdefault(short, section)
+    return named, with_notes
 
 
-def _build_id(header: Header, sections: Dict[bytes, _Section], read_at: ReadAt) -> Optional[bytes]:
+def _build_id(header: Header, with_notes: List[_Section], read_at: ReadAt) -> Optional[bytes]:
     """By section first: `objcopy --only-keep-debug` keeps the note section and leaves PT_NOTE pointing elsewhere."""
-    for section in sections.values():
-        if section.type == SHT_NOTE and section.size <= MAX_NOTE_SECTION:
-            found = notes.build_id(read_at(section.offset, section.size), header.order, section.align)
-            if found:
-                return found
-    if header.phentsize != segment_size(header):
-        return None
-    for segment in parse_segments(header, read_at(header.phoff, header.phentsize * header.phnum)):
-        if segment.type == PT_NOTE and segment.filesz <= MAX_NOTE_SECTION:
-            found = notes.build_id(read_at(segment.offset, segment.filesz), header.order, segment.align)
-            if found:
-                return found
+    parts = [(section.offset, section.size, section.align) for section in with_notes]
+    if header.phentsize == segment_size(header):
+        segments = parse_segments(header, read_at(header.phoff, header.phentsize * header.phnum))
+        parts += [(one.offset, one.filesz, one.align) for one in segments if one.type == PT_NOTE]
+    budget = MAX_NOTE_BYTES
+    for offset, size, align in parts[:MAX_NOTE_PARTS]:
+        data = read_at(offset, min(size, budget))
+        budget -= len(data)
+        found = notes.build_id(data, header.order, align)
+        if found:
+            return found
     return None
 
 

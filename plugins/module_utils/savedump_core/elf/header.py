@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ELF and program headers (System V gABI, chapters 4 and 5; elf.h)."""
+
 import struct
-from typing import Callable, List, NamedTuple, Optional
+from typing import Callable, Iterator, List, NamedTuple, Optional
 
 ReadAt = Callable[[int, int], bytes]
 
@@ -10,7 +11,7 @@ HEADER_SIZE = 64
 
 ET_REL, ET_EXEC, ET_DYN, ET_CORE = 1, 2, 3, 4
 PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE, PT_PHDR = 1, 2, 3, 4, 6
-PF_X = 1
+PF_X, PF_W = 1, 2
 PN_XNUM = 0xFFFF
 
 # 1 << 20 segments are sixteen times what vm.max_map_count allows by default; more is not a core but an attack.
@@ -106,21 +107,21 @@ def segment_size(header: Header) -> int:
     return 56 if header.bits == 64 else 32
 
 
-def parse_segments(header: Header, raw: bytes) -> List[Segment]:
+def iter_segments(header: Header, raw: bytes) -> Iterator[Segment]:
     """The program headers in `raw`; a last one that is cut is left out."""
     size = segment_size(header)
-    whole = raw[: len(raw) // size * size]
+    whole = memoryview(raw)[: len(raw) // size * size]
     if header.bits == 64:
-        return [
-            Segment(kind, flags, offset, vaddr, filesz, memsz, align)
-            for kind, flags, offset, vaddr, _paddr, filesz, memsz, align in struct.iter_unpack(
-                header.order + "IIQQQQQQ", whole
-            )
-        ]
-    return [
-        Segment(kind, flags, offset, vaddr, filesz, memsz, align)
-        for kind, offset, vaddr, _paddr, filesz, memsz, flags, align in struct.iter_unpack(header.order + "8I", whole)
-    ]
+        for kind, flags, offset, vaddr, _, filesz, memsz, align in struct.iter_unpack(header.order + "IIQQQQQQ", whole):
+            yield Segment(kind, flags, offset, vaddr, filesz, memsz, align)
+    else:
+        for kind, offset, vaddr, _, filesz, memsz, flags, align in struct.iter_unpack(header.order + "8I", whole):
+            yield Segment(kind, flags, offset, vaddr, filesz, memsz, align)
+
+
+def parse_segments(header: Header, raw: bytes) -> List[Segment]:
+    """As iter_segments, for a table that is known to be short."""
+    return list(iter_segments(header, raw))
 
 
 def segment_count(header: Header, read_at: ReadAt) -> int:

@@ -1,11 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """ELF images as they stand in a core's memory: where they lie, their build ID, SONAME and dynamic section."""
+
 import struct
 from typing import List, NamedTuple, Optional, Tuple
 
 from . import notes
 from .header import (
-    ET_DYN, ET_EXEC, HEADER_SIZE, PT_DYNAMIC, PT_LOAD, PT_NOTE, Header, Segment, parse_header, parse_segments,
+    ET_DYN,
+    ET_EXEC,
+    HEADER_SIZE,
+    PT_DYNAMIC,
+    PT_LOAD,
+    PT_NOTE,
+    Header,
+    Segment,
+    parse_header,
+    parse_segments,
     segment_size,
 )  # fmt: skip
 from .memory import Memory
@@ -13,7 +23,9 @@ from .memory import Memory
 DT_NULL, DT_STRTAB, DT_SONAME, DT_DEBUG = 0, 5, 14, 21
 DT_MIPS_RLD_MAP, DT_MIPS_RLD_MAP_REL = 0x70000016, 0x70000035
 MAX_IMAGE_SEGMENTS = 4096
-MAX_NOTE_SEGMENT = 1 << 16
+# A linker writes one or two PT_NOTEs of some hundred bytes.
+MAX_NOTE_SEGMENTS = 8
+MAX_NOTE_BYTES = 1 << 14
 MAX_DYNAMIC = 1 << 16
 
 
@@ -96,14 +108,13 @@ def _build_id(
     memory: Memory, header: Header, segments: List[Segment], bias: int
 ) -> Tuple[Optional[bytes], Optional[str]]:
     why = "it has no build ID"
-    for segment in segments:
-        if segment.type != PT_NOTE or segment.filesz > MAX_NOTE_SEGMENT:
-            continue
-        data = memory.read((bias + segment.vaddr) & header.mask, segment.filesz)
+    for segment in [segment for segment in segments if segment.type == PT_NOTE][:MAX_NOTE_SEGMENTS]:
+        size = min(segment.filesz, MAX_NOTE_BYTES)
+        data = memory.read((bias + segment.vaddr) & header.mask, size)
         found = notes.build_id(data, header.order, segment.align)
         if found:
             return found, None
-        if len(data) < segment.filesz:
+        if len(data) < size:
             why = "its notes are not in the dump"
     return None, why
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The dynamic linker's own list of what it loaded: struct r_debug and struct link_map (glibc elf/link.h; musl's and
 bionic's begin alike), in every namespace that dlmopen made."""
+
 import struct
 from typing import List, NamedTuple, Optional, Tuple
 
@@ -8,7 +9,8 @@ from .header import Header
 from .image import DT_DEBUG, DT_MIPS_RLD_MAP, DT_MIPS_RLD_MAP_REL, dynamic_entries
 from .memory import Memory
 
-MAX_LINK_MAPS = 1 << 16
+MAX_LINK_MAPS = 1 << 14
+MAX_NAME_BYTES = 16 << 20
 MAX_NAMESPACES = 64
 
 
@@ -36,11 +38,11 @@ def find_r_debug(memory: Memory, header: Header, dynamic: Tuple[int, int]) -> Op
 
 def walk(memory: Memory, header: Header, r_debug: int) -> Tuple[List[LinkMap], List[str]]:
     """All link maps, and one sentence for each place where the chain broke."""
-    maps = []  # type: List[LinkMap]
+    maps: List[LinkMap] = []
     problems = []
     seen = set()
     word = header.word_size
-    address = r_debug  # type: Optional[int]
+    address: Optional[int] = r_debug
     namespace = 0
     while address and address not in seen and namespace < MAX_NAMESPACES:
         seen.add(address)
@@ -62,6 +64,7 @@ def _walk_namespace(
 ) -> Optional[str]:
     seen = set()
     address = first
+    name_bytes = sum(len(one.name or b"") for one in maps)
     while address:
         if address in seen:
             return "the link map list loops at 0x%x" % address
@@ -70,8 +73,12 @@ def _walk_namespace(
         seen.add(address)
         data = memory.read_all(address, 5 * header.word_size)
         if data is None:
-            return "the link map at 0x%x is not in the dump: libraries after it are known by their mappings only" % address
+            return "the link map at 0x%x is not in the dump: later libraries are known by their mappings" % address
         _addr, name, dynamic, following, _previous = struct.unpack(header.order + header.word[1] * 5, data)
-        maps.append(LinkMap(name=memory.string(name), dynamic=dynamic, namespace=namespace))
+        if name_bytes > MAX_NAME_BYTES:
+            return "the link maps' names have more than %d bytes" % MAX_NAME_BYTES
+        text = memory.string(name)
+        name_bytes += len(text or b"")
+        maps.append(LinkMap(name=text, dynamic=dynamic, namespace=namespace))
         address = following
     return None

@@ -1,50 +1,82 @@
 # SPDX-License-Identifier: Apache-2.0
 """The memory a core holds, by address."""
+
 import bisect
 import struct
-from typing import List, Optional
+from array import array
+from typing import Iterable, Iterator, NamedTuple, Optional
 
 from .header import MAGIC, PT_LOAD, Header, ReadAt, Segment
 
 MAX_STRING = 8192
 
 
+class Load(NamedTuple):
+    """One PT_LOAD."""
+
+    vaddr: int
+    filesz: int
+    """Bytes that were dumped, 0 if none."""
+    offset: int
+    flags: int
+
+
 class Memory:
     """Reads what was dumped. In a core, p_filesz < p_memsz means "not dumped", never zero; so a read gives the bytes
-    up to the first that is not there, and callers see the difference by the length."""
+    up to the first that is not there, and callers see the difference by the length.
 
-    def __init__(self, header: Header, segments: List[Segment], read_at: ReadAt) -> None:
+    Segments are kept in arrays: a process may have a million mappings."""
+
+    def __init__(self, header: Header, segments: Iterable[Segment], read_at: ReadAt) -> None:
         self.header = header
-        self.segments = sorted((s for s in segments if s.type == PT_LOAD and s.filesz), key=lambda s: s.vaddr)
-        self._starts = [segment.vaddr for segment in self.segments]
-        self._flags = {segment.vaddr: segment.flags for segment in segments if segment.type == PT_LOAD}
         self._read_at = read_at
+        self._vaddr, self._filesz, self._offset = array("Q"), array("Q"), array("Q")
+        self._flags = array("I")
+        in_order = True
+        for segment in segments:
+            if segment.type == PT_LOAD:
+                in_order = in_order and (not self._vaddr or self._vaddr[-1] <= segment.vaddr)
+                self._vaddr.append(segment.vaddr)
+                self._filesz.append(segment.filesz)
+                self._offset.append(segment.offset)
+                self._flags.append(segment.flags)
+        if not in_order:
+            # Linux writes them in order; another writer of cores may not.
+            order = sorted(range(len(self._vaddr)), key=self._vaddr.__getitem__)
+            for name in ("_vaddr", "_filesz", "_offset", "_flags"):
+                column = getattr(self, name)
+                setattr(self, name, array(column.typecode, (column[index] for index in order)))
+
+    def loads(self) -> Iterator[Load]:
+        """All PT_LOADs by rising address."""
+        for fields in zip(self._vaddr, self._filesz, self._offset, self._flags):
+            yield Load(*fields)
+
+    def load_at(self, address: int) -> Optional[Load]:
+        """The mapping that starts at or before this address, the last of them."""
+        index = bisect.bisect_right(self._vaddr, address) - 1
+        if index < 0:
+            return None
+        return Load(self._vaddr[index], self._filesz[index], self._offset[index], self._flags[index])
 
     def flags_at(self, start: int) -> int:
         """p_flags of the mapping that starts here, dumped or not; 0 if none does."""
-        return self._flags.get(start, 0)
+        load = self.load_at(start)
+        return load.flags if load is not None and load.vaddr == start else 0
 
-    def is_elf(self, segment: Segment) -> bool:
-        """True if an ELF header was dumped at this segment's start."""
-        return self._read_at(segment.offset, 4) == MAGIC
-
-    def segment_at(self, address: int) -> Optional[Segment]:
-        """The segment with dumped bytes at this address."""
-        index = bisect.bisect_right(self._starts, address) - 1
-        if index < 0:
-            return None
-        segment = self.segments[index]
-        return segment if address < segment.vaddr + segment.filesz else None
+    def is_elf(self, load: Load) -> bool:
+        """True if an ELF header was dumped at this mapping's start."""
+        return load.filesz > 4 and self._read_at(load.offset, 4) == MAGIC
 
     def read(self, address: int, size: int) -> bytes:
         """At most `size` bytes, fewer where memory was not dumped or the core is cut."""
         parts = []
         while size > 0:
-            segment = self.segment_at(address)
-            if segment is None:
+            load = self.load_at(address)
+            if load is None or address >= load.vaddr + load.filesz:
                 break
-            inside = address - segment.vaddr
-            part = self._read_at(segment.offset + inside, min(size, segment.filesz - inside))
+            inside = address - load.vaddr
+            part = self._read_at(load.offset + inside, min(size, load.filesz - inside))
             if not part:
                 break
             parts.append(part)

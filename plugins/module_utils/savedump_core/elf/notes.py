@@ -3,6 +3,8 @@
 
 Layouts: kernel include/linux/elfcore.h, include/uapi/linux/auxvec.h, fs/binfmt_elf.c (fill_files_note).
 """
+
+import itertools
 import struct
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
@@ -18,7 +20,11 @@ AT_NULL, AT_PHDR, AT_PHENT, AT_PHNUM, AT_BASE, AT_ENTRY, AT_EXECFN, AT_SYSINFO_E
 # A thread has some four notes, and pid_max is at most 1 << 22 on no machine that can hold their stacks.
 MAX_NOTES = 1 << 20
 # kernel.core_file_note_size_limit defaults to 4 MiB and cannot be set above 16 MiB (fs/coredump.c).
-MAX_DESC = 64 << 20
+MAX_DESC = 16 << 20
+# Rows of NT_FILE: what fits into the default limit, several times over.
+MAX_ROWS = 1 << 18
+# Notes looked through for a build ID in one place.
+MAX_FILE_NOTES = 1024
 MAX_BUILD_ID = 64
 _NAME_CAP = 256
 _WINDOW = 1 << 16
@@ -158,6 +164,8 @@ def file_rows(desc: bytes, header: Header) -> List[FileRow]:
     if names_at > len(desc):
         raise NoteError("NT_FILE claims %d rows and has room for %d" % (count, len(desc) // (3 * word)))
     rows = struct.iter_unpack(header.order + header.word[1] * 3, desc[2 * word : names_at])
+    if count > MAX_ROWS:
+        raise NoteError("NT_FILE claims %d rows; %d are the most that are read" % (count, MAX_ROWS))
     names = desc[names_at:].split(b"\0", count)
     if len(names) <= count:
         raise NoteError("NT_FILE has %d names for %d rows" % (len(names) - 1, count))
@@ -167,7 +175,8 @@ def file_rows(desc: bytes, header: Header) -> List[FileRow]:
 def build_id(data: bytes, order: str, align: int) -> Optional[bytes]:
     """The GNU build ID among these notes, if there is one (binutils: name "GNU", type NT_GNU_BUILD_ID)."""
     try:
-        for note in walk(lambda at, n: data[at : at + n], order, 0, len(data), align):
+        whole = walk(lambda at, n: data[at : at + n], order, 0, len(data), align)
+        for note in itertools.islice(whole, MAX_FILE_NOTES):
             if note.type == NT_GNU_BUILD_ID and note.name == b"GNU" and 0 < note.size <= MAX_BUILD_ID:
                 return data[note.offset : note.offset + note.size]
     except NoteError:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The file at the very path the process mapped it from, by each name the dump gives."""
+
 from typing import Iterator
 
 from ..model import LOADED, Candidate, Want

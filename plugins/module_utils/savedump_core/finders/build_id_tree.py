@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The .build-id trees that distributions install (gdb manual, "Separate Debug Files"): /usr/lib/debug/.build-id of
 debug packages, /usr/lib/.build-id of Fedora's and RHEL's ordinary ones."""
+
 from typing import Iterator
 
 from ..model import LOADED, Candidate, Want

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The places gdb looks for what a file's own .gnu_debuglink or .gnu_debugaltlink names (gdb manual, "Separate Debug
 Files"; gdb/symfile.c, find_separate_debug_file): beside it, in .debug beside it, and below the global folder."""
+
 import os
 from typing import Iterator
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folders of --search-path: by the path as mapped, by base name, as a .build-id tree, and by build ID over the ELF
 files in the folder itself."""
+
 import os
 from typing import Iterator
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every way to a file, and a decoy beside each: the right name with the wrong build ID is never taken."""
+
 import os
 import zlib
 
@@ -24,7 +25,14 @@ def debug(build_id=RIGHT, **kwargs):
 
 def module(path="/opt/app/libx.so", build_id=RIGHT, names=(), **kwargs):
     values = dict(
-        name=path, path=path, names=names, build_id=build_id, build_id_why=None, start=0x1000, end=0x2000, executable=False
+        name=path,
+        path=path,
+        names=names,
+        build_id=build_id,
+        build_id_why=None,
+        start=0x1000,
+        end=0x2000,
+        executable=False,
     )
     return Module(**dict(values, **kwargs))
 
@@ -202,7 +210,9 @@ def test_unverified_file_for_another_machine_is_refused(root):
     assert isinstance(file, Missing) and file.attempts[0].detail == "a file for aarch64"
 
 
-@pytest.mark.parametrize("path", ["/etc/shadow", "/dev/zero", "/fifo", "/folder", "/nul\0byte", "relative/x", "/" + "x" * 5000])
+@pytest.mark.parametrize(
+    "path", ["/etc/shadow", "/dev/zero", "/fifo", "/folder", "/nul\0byte", "relative/x", "/" + "x" * 5000]
+)
 def test_hostile_paths_get_nothing(root, path):
     root.put("/etc/shadow", b"root:secret\n")
     os.mkfifo(root.path + "/fifo")

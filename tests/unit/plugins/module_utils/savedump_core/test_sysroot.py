@@ -29,7 +29,9 @@ def test_absolute_link_stays_beneath_the_sysroot(root):
     assert Sysroot(str(root)).resolve("/abs/libx.so").host_path == str(root / "usr/lib/libx.so")
 
 
-@pytest.mark.parametrize("path", ["/../../../etc/passwd", "/up/passwd", "/usr/../../../etc/passwd", "/lib/../../etc/passwd"])
+@pytest.mark.parametrize(
+    "path", ["/../../../etc/passwd", "/up/passwd", "/usr/../../../etc/passwd", "/lib/../../etc/passwd"]
+)
 def test_nothing_leads_out(root, path):
     with pytest.raises(FileNotFoundError) as error:
         Sysroot(str(root)).resolve(path)

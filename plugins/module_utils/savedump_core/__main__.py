@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""python3 -m savedump_core, the console script ``savedump``, and the zipapp."""
+
+import argparse
+import os
+import signal
+import sys
+from typing import Any, List, Optional
+
+from . import __version__
+from .cli import archive, find, inspect, open, say, verify
+from .errors import SavedumpError, UsageError, status_of
+
+COMMANDS = (find, inspect, archive, verify, open)
+
+_DESCRIPTION = "Make core dumps self-contained: dump, executable, libraries and debug information in one archive."
+_EPILOG = """examples:
+  savedump core.1234               the short form of: savedump archive core.1234
+  savedump inspect core.1234       is it whole, and is everything it needs here?
+  savedump verify ARCHIVE          is it intact?
+  savedump open ARCHIVE            unpack it and start the debugger
+
+exit status: 0 complete, 3 archived with gaps, 64 usage, 65 not a dump or damaged, 66 no such file,
+69 a needed tool is missing, 73 cannot write, 74 I/O error, 75 busy, try later, 77 permission"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise UsageError("%s: %s" % (self.prog, message), "see %s --help" % self.prog)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="savedump", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version="savedump %s" % __version__)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
+    for command in COMMANDS:
+        verb = verbs.add_parser(
+            command.NAME, help=command.HELP, description=command.HELP[0].upper() + command.HELP[1:] + ".",
+            epilog=command.EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        verb.add_argument("-q", "--quiet", action="store_true", help="errors only")
+        verb.add_argument("-v", "--verbose", action="count", default=0, help="more words")
+        command.add_arguments(verb)
+        verb.set_defaults(run=command.run)
+    return parser
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run one command and give its exit status. One line on stderr says what went wrong, where, and what next."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    # The ancestor's form: no verb, a dump. A file of a verb's name needs the verb before it.
+    if arguments and arguments[0] not in [command.NAME for command in COMMANDS] + ["-h", "--help", "--version"]:
+        arguments.insert(0, archive.NAME)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+    try:
+        parser = make_parser()
+        args = parser.parse_args(arguments)
+        if args.verb is None:
+            raise UsageError("no dump and no verb given", "see savedump --help")
+        return args.run(args)
+    except SavedumpError as error:
+        say.note("savedump: %s" % error)
+        return error.exit_status
+    except BrokenPipeError:
+        # Who read our output went away; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 74
+    except OSError as error:
+        where = ": %s" % error.filename if error.filename else ""
+        say.note("savedump: %s%s" % (error.strerror or error, where))
+        return status_of(error)
+    except KeyboardInterrupt:
+        say.note("savedump: interrupted")
+        return 130
+
+
+def _leave(number: int, frame: object) -> None:
+    """Clean up on the way out, as after any error."""
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verbs. The command line, the Ansible modules and programs all call these and nothing below them."""
+
+import hashlib
+import os
+import sys
+from typing import Callable, Iterable, NamedTuple, Optional, Tuple
+
+from . import archive as archiving
+from . import stores, unpack
+from .dumps import open_dump
+from .elf import dwarf
+from .errors import CannotWrite, SavedumpError
+from .manifest import dump_json, host_of, inspect_json, missing_json
+from .model import Dump, Findings, Json, Plan, SearchOptions
+from .plan import make_plan
+from .search import search as search_files
+from .source import Source, may_be_dump, open_source
+from .sysroot import Owner, Sysroot
+from .unpack import Opened, Verified
+
+STDOUT = "-"
+
+
+class Archived(NamedTuple):
+    """What archive() made, or would make."""
+
+    path: Optional[str]
+    """None if it was streamed."""
+    sha256: Optional[str]
+    """None for a dry run."""
+    size: Optional[int]
+    """Of the archive in bytes; None for a dry run."""
+    planned_size: int
+    """Bytes to be read for it: the dump with its holes, and every file."""
+    complete: bool
+    changed: bool
+    """False if an archive of this very dump was there already."""
+    manifest: Json
+    """As manifest.json; for a dry run {"dump", "missing", "complete"} only."""
+
+    def as_json(self) -> Json:
+        return {
+            "path": self.path,
+            "sha256": self.sha256,
+            "size": self.size,
+            "planned_size": self.planned_size,
+            "complete": self.complete,
+            "changed": self.changed,
+            "missing": self.manifest["missing"],
+            "dump": {key: value for key, value in self.manifest["dump"].items() if key != "modules"},
+        }
+
+
+def inspect(path: str, search: SearchOptions = SearchOptions()) -> Json:
+    """What a dump is, whether it is whole, which files it needs and whether they are here: the document of INTERFACE
+    "inspect --json"; for an archive, its manifest. Raises SavedumpError or OSError."""
+    if unpack.is_archive(path):
+        return unpack.read_manifest(path)
+    with open_source(path) as source:
+        dump, findings = _read(source, search)
+    return inspect_json(dump, findings)
+
+
+def archive(
+    path: str,
+    output: str = ".",
+    search: SearchOptions = SearchOptions(),
+    format: str = "tar.gz",
+    level: Optional[int] = None,
+    dry_run: bool = False,
+    force: bool = False,
+    on_plan: Optional[Callable[[Plan], None]] = None,
+    progress: Optional[Callable[[int], None]] = None,
+) -> Archived:
+    """Make the self-contained archive of one dump.
+
+    `output` is a folder, the archive's name, or "-" for stdout. An archive of this very dump that is there already is
+    left alone unless `force`; one of another dump of the same name makes this one's name carry its identity.
+    `on_plan` is called when it is known what will be written, `progress` with the bytes read so far."""
+    archive_format = archiving.choose_format(format)
+    with open_source(path) as source:
+        dump, findings = _read(source, search)
+        plan = make_plan(dump, source.name, findings, Sysroot(search.sysroot))
+        if on_plan is not None:
+            on_plan(plan)
+        target, existing = (None, None) if output == STDOUT else _target(plan, output, archive_format, force)
+        if existing is not None and target is not None:
+            return _unchanged(target, existing, plan)
+        if dry_run:
+            return _would_be(target, plan)
+        host, tool = host_of(search.sysroot), {"pyelftools": dwarf.version()}
+        arguments = (archive_format, level, host, tool, progress)
+        if target is None:
+            written = archiving.write(plan, source, sys.stdout.buffer, *arguments)
+            sys.stdout.buffer.flush()
+        else:
+            with archiving.atomic_file(target) as file:
+                written = archiving.write(plan, source, file, *arguments)
+    return Archived(
+        path=target, sha256=written.sha256, size=written.size, planned_size=plan.size, complete=plan.complete,
+        changed=True, manifest=written.manifest,
+    )  # fmt: skip
+
+
+def verify(path: str) -> Verified:
+    """Every hash, every build ID, and whether anything is missing. Raises BadDump if it is no archive at all."""
+    return unpack.verify(path)
+
+
+def open_archive(path: str, into: Optional[str] = None) -> Opened:
+    """Unpack into a private folder (mode 0700) below `into`, or below the current folder, verifying on the way."""
+    return unpack.unpack(path, into or ".")
+
+
+def find(paths: Iterable[str] = (), sysroot: str = "/") -> "stores.FindReport":
+    """The dumps in every store of this host, or in and below these paths, and where was looked."""
+    return stores.find(tuple(paths), Sysroot(sysroot), may_be_dump, _describe)
+
+
+def _describe(path: str) -> Json:
+    """What find() says of one dump: everything but its modules. Raises BadDump if it is none."""
+    with open_source(path) as source:
+        return dump_json(open_dump(source, Sysroot("/")))
+
+
+def _read(source: Source, options: SearchOptions) -> Tuple[Dump, Findings]:
+    dump = open_dump(source, Sysroot(options.sysroot))
+    return dump, search_files(dump, options, _owner(source, dump))
+
+
+def _owner(source: Source, dump: Dump) -> Optional[Owner]:
+    """Whose rights to open with what the dump names: the file's owner; for a file of root's (a crash handler's) the
+    user that the dump is of, for that can only lessen root's rights."""
+    if source.uid:
+        return Owner(source.uid, source.gid)
+    process = dump.process
+    if process is not None and process.uid:
+        return Owner(process.uid, process.gid if process.gid is not None else process.uid)
+    return None
+
+
+def _target(plan: Plan, output: str, archive_format: str, force: bool) -> Tuple[str, Optional[Json]]:
+    """Where to write, and the manifest of the archive of this dump that is there already."""
+    if not os.path.isdir(output):
+        if output.endswith("/") or not os.path.isdir(os.path.dirname(os.path.abspath(output))):
+            raise CannotWrite("there is no folder %s" % (os.path.dirname(output) or output), "make it first")
+        other = _archived_dump(output)
+        if other is None or force:
+            return output, None
+        if other["dump"]["identity"] == plan.dump.identity:
+            return output, other
+        raise CannotWrite("%s is there and is no archive of this dump" % output, "give another name, or --force")
+    for name in (plan.name, "%s-%s" % (plan.name, plan.dump.identity)):
+        target = os.path.normpath(os.path.join(output, "%s.%s" % (name, archive_format)))
+        other = _archived_dump(target)
+        if other is None:
+            return target, None
+        if other["dump"]["identity"] == plan.dump.identity:
+            return target, None if force else other
+    raise CannotWrite("%s is there already and is no archive" % target, "move it away")
+
+
+_NOT_AN_ARCHIVE: Json = {"dump": {"identity": None}}
+
+
+def _archived_dump(path: str) -> Optional[Json]:
+    """The manifest of the archive at this path; None if nothing is there."""
+    if not os.path.lexists(path):
+        return None
+    try:
+        manifest = unpack.read_manifest(path)
+        return manifest if "identity" in manifest["dump"] else _NOT_AN_ARCHIVE
+    except (SavedumpError, OSError):
+        return _NOT_AN_ARCHIVE
+
+
+def _unchanged(target: str, manifest: Json, plan: Plan) -> Archived:
+    digest = hashlib.sha256()
+    with open(target, "rb") as file:
+        for chunk in iter(lambda: file.read(1 << 20), b""):
+            digest.update(chunk)
+        size = file.tell()
+    return Archived(
+        path=target, sha256=digest.hexdigest(), size=size, planned_size=plan.size, complete=manifest["complete"],
+        changed=False, manifest=manifest,
+    )  # fmt: skip
+
+
+def _would_be(target: Optional[str], plan: Plan) -> Archived:
+    manifest = {
+        "dump": dump_json(plan.dump),
+        "missing": [missing_json(missing) for missing in plan.findings.missing],
+        "complete": plan.complete,
+    }
+    return Archived(
+        path=target, sha256=None, size=None, planned_size=plan.size, complete=plan.complete, changed=True,
+        manifest=manifest,
+    )  # fmt: skip

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""savedump archive DUMP"""
+
+import argparse
+import os
+import sys
+from typing import List
+
+from .. import api
+from ..archive import FORMATS
+from ..errors import COMPLETE, GAPS, UsageError
+from ..model import BY_BUILD_ID, MISMATCH, Found, Missing, Plan
+from . import options, say
+
+NAME = "archive"
+HELP = "make the self-contained archive of a dump"
+EPILOG = """examples:
+  savedump core.1234                        archive-core.1234.tar.gz in this folder
+  savedump archive core.1234 -o /srv/dumps --format auto
+  savedump archive core.1234 --search-path /srv/builds/1.2.3
+  savedump archive core.1234 --dry-run      what it would hold, and what would be missing
+  savedump archive core.1234 -o - | ssh analyst 'cat > core.1234.tar.gz'
+
+exit status: 0 complete, 3 archived with gaps (each is listed on stderr)"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dump", metavar="DUMP", help="a core dump, also .zst .lz4 .xz .gz .bz2")
+    parser.add_argument(
+        "-o", "--output", metavar="DIR|FILE|-", default=".", help='folder or file to write; "-" streams to stdout'
+    )
+    parser.add_argument("--format", choices=FORMATS, default="tar.gz", help="default tar.gz; auto takes zstd if it can")
+    parser.add_argument("--level", type=int, metavar="N", help="compression level (gzip 1-9, zstd 1-19)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
+    parser.add_argument("--force", action="store_true", help="make the archive again even if it is there")
+    parser.add_argument("--nice", action="store_true", help="lowest priority for processor and disk")
+    options.add_search(parser)
+    options.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    streamed = args.output == api.STDOUT
+    if streamed and args.json:
+        raise UsageError("--json and -o - both want stdout", "give -o a file")
+    if streamed and not args.dry_run and sys.stdout.isatty():
+        raise UsageError("an archive does not belong on a terminal", "redirect stdout or give -o a file")
+    if args.nice:
+        os.nice(19)
+    bar = say.Bar(args.quiet)
+    tell = say.note if streamed or args.json else say.out
+    if args.json or args.quiet:
+        tell = _nothing
+
+    def on_plan(plan: Plan) -> None:
+        bar.total = plan.size
+        tell("dump type: userland dump")
+        tell("binary found: %s" % _binary(plan))
+        if not args.quiet:
+            _warn(plan)
+
+    archived = api.archive(
+        args.dump, output=args.output, search=options.search(args), format=args.format, level=args.level,
+        dry_run=args.dry_run, force=args.force, on_plan=on_plan, progress=bar.update,
+    )  # fmt: skip
+    bar.clear()
+    if args.json:
+        say.document(archived.as_json())
+    elif args.dry_run:
+        tell("archive to create: %s, from %s" % (archived.path or "stdout", say.size(archived.planned_size)))
+    elif not archived.changed:
+        tell("archive is there already: %s" % archived.path)
+    else:
+        tell("compressing archive...done")
+        if archived.path is not None:
+            tell("archive created: %s" % archived.path)
+    return COMPLETE if archived.complete else GAPS
+
+
+def _nothing(line: object) -> None:
+    pass
+
+
+def _binary(plan: Plan) -> str:
+    executable = next((files for files in plan.findings.files if files.module.executable), None)
+    if executable is None:
+        return "none (the dump does not say which program it is of)"
+    if isinstance(executable.file, Found):
+        return executable.file.at
+    return "none (%s)" % (executable.module.path or executable.module.name)
+
+
+def _warn(plan: Plan) -> None:
+    """What is not as it should be, before anything is written."""
+    if not plan.dump.complete:
+        say.note("savedump: the dump is not whole: %s" % plan.dump.incomplete_why)
+    for warning in plan.dump.warnings:
+        say.note("savedump: %s" % warning)
+    for missing in plan.findings.gaps:
+        for line in gap_lines(missing):
+            say.note(line)
+    debug = len(plan.findings.missing) - len(plan.findings.gaps)
+    if debug:
+        wanted = len([files for files in plan.findings.files if files.file is not None])
+        say.note("savedump: no debug information here for %d of %d modules (inspect lists them)" % (debug, wanted))
+    for entry in plan.entries:
+        if entry.matched_by not in (None, BY_BUILD_ID) and entry.role != "thread-db":
+            say.note("savedump: %s is in the archive by its %s alone" % (entry.origin, entry.matched_by))
+
+
+def gap_lines(missing: Missing) -> List[str]:
+    """A missing file with every place tried, both build IDs where they differ."""
+    want = missing.want
+    build_id = want.build_id.hex() if want.build_id else "none in the dump"
+    lines = ["savedump: %s (%s, build ID %s): %s" % (want.module, want.kind, build_id, missing.status)]
+    for one in missing.attempts:
+        what = "build ID " if one.outcome == MISMATCH else ""
+        detail = " (%s%s)" % (what, one.detail) if one.detail else ""
+        lines.append("    %s %s: %s%s" % (one.finder, one.path, one.outcome, detail))
+    return lines

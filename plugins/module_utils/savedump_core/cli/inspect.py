@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""savedump inspect DUMP|ARCHIVE"""
+
+import argparse
+from typing import Any, Dict, List, Optional
+
+from .. import api
+from ..errors import COMPLETE, GAPS
+from ..manifest import MANIFEST_SCHEMA
+from . import options, say
+
+NAME = "inspect"
+HELP = "what is it, is it whole, which files does it need, are they here?"
+EPILOG = """examples:
+  savedump inspect core.1234
+  savedump inspect core.1234 -v             with every place that was tried
+  savedump inspect core.1234 --json | jq '.modules[] | select(.file.status != "found")'
+  savedump inspect archive-core.1234.tar.gz what an archive holds, without unpacking it"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", metavar="DUMP|ARCHIVE")
+    options.add_search(parser)
+    options.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    document = api.inspect(args.path, options.search(args))
+    archived = document["schema"] == MANIFEST_SCHEMA
+    dump = document["dump"] if archived else document
+    if args.json:
+        say.document(document)
+    else:
+        _describe(args.path, dump)
+        if archived:
+            say.out("archive    made on %s by savedump %s, %s" % (
+                document["host"]["nodename"], document["tool"]["version"],
+                "complete" if document["complete"] else "with gaps"))  # fmt: skip
+        _modules(dump["modules"], args.verbose > 0)
+    return COMPLETE if _complete(dump) else GAPS
+
+
+def _complete(dump: Dict[str, Any]) -> bool:
+    wanted = [one for module in dump["modules"] for one in (module["file"], module["supplementary"]) if one]
+    return dump["complete"] and all(one["status"] == "found" for one in wanted)
+
+
+def _describe(path: str, dump: Dict[str, Any]) -> None:
+    packed = ""
+    if dump["compression"]:
+        packed = ", %s in the file (%s)" % (say.size(dump["stored_size"]), dump["compression"])
+    say.out("%s: userland dump, %s, %s%s" % (path, dump["machine"], say.size(dump["size"]), packed))
+    say.out("whole      %s" % ("yes" if dump["complete"] else "NO: %s" % dump["incomplete_why"]))
+    process = dump["process"]
+    if process:
+        say.out("program    %s" % (process["executable"] or process["comm"] or "unknown"))
+        say.out("process    pid %s, uid %s, %d thread%s, args: %s" % (
+            process["pid"], process["uid"], process["threads"], "" if process["threads"] == 1 else "s",
+            process["args"]))  # fmt: skip
+        if process["signal"]:
+            signal = process["signal"]
+            at = " at address %s" % signal["address"] if signal["address"] else ""
+            say.out("killed by  %s%s" % (signal["name"] or "signal %d" % signal["number"], at))
+    for warning in dump["warnings"]:
+        say.out("note       %s" % warning)
+
+
+def _modules(modules: List[Dict[str, Any]], verbose: bool) -> None:
+    say.out("%-10s %-10s %-40s  %s" % ("file", "debug", "build ID", "module"))
+    for module in modules:
+        say.out("%-10s %-10s %-40s  %s" % (
+            _status(module["file"]), _status(module["debug"]), module["build_id"] or "-",
+            module["path"] or module["name"]))  # fmt: skip
+        for key in ("file", "debug", "supplementary"):
+            result = module[key]
+            if result and (verbose or (key != "debug" and result["status"] != "found")):
+                for line in say.attempts(result["attempts"]):
+                    say.out("    %s: %s" % (key, line))
+
+
+def _status(result: Optional[Dict[str, Any]]) -> str:
+    if result is None:
+        return "-"
+    if result["status"] == "found" and result["matched_by"] != "build-id":
+        return "by %s" % result["matched_by"]
+    return result["status"]

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words to a person: data on stdout, the rest on stderr, and nothing from a dump that a terminal would obey."""
+
+import os
+import sys
+import time
+from typing import Any, List, Optional
+
+from ..manifest import to_bytes
+
+_SHOWN_AFTER_S = 1.0
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+
+def printable(text: object) -> str:
+    """The text with control characters and undecodable bytes as \\xNN, so that a name from a dump stays a name."""
+    shown = []
+    for char in str(text):
+        code = ord(char)
+        if 0xDC80 <= code <= 0xDCFF:
+            shown.append("\\x%02x" % (code - 0xDC00))
+        elif char.isprintable():
+            shown.append(char)
+        else:
+            shown.append("\\x%02x" % code if code < 0x100 else "\\u%04x" % code)
+    return "".join(shown)
+
+
+def out(line: object = "", end: str = "\n") -> None:
+    _write(sys.stdout, printable(line) + end)
+
+
+def note(line: object) -> None:
+    """A line on stderr."""
+    _write(sys.stderr, printable(line) + "\n")
+
+
+def _write(stream: Any, text: str) -> None:
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+
+
+def document(value: Any) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(to_bytes(value).decode("ascii"))
+    sys.stdout.flush()
+
+
+def size(count: int) -> str:
+    """Bytes for a person: 1.5 GiB."""
+    value = float(count)
+    for unit in _UNITS:
+        if value < 1024 or unit == _UNITS[-1]:
+            return "%d %s" % (count, unit) if unit == "bytes" else "%.1f %s" % (value, unit)
+        value /= 1024
+    raise AssertionError
+
+
+def attempts(trail: List[Any]) -> List[str]:
+    """A line for each place tried."""
+    return ["%s: %s%s" % (one["path"], one["outcome"], one["detail"] and " (%s)" % one["detail"]) for one in trail]
+
+
+class Bar:
+    """Progress on stderr, on a terminal only, once the work has lasted a second."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._on = not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._start = self._last = time.monotonic()
+        self._shown = False
+        self.total: Optional[int] = None
+
+    def update(self, done: int) -> None:
+        now = time.monotonic()
+        if not self._on or now - self._start < _SHOWN_AFTER_S or now - self._last < 0.2:
+            return
+        self._last, self._shown = now, True
+        share = " %3d %%" % (100 * done // self.total) if self.total else ""
+        rate = done / (now - self._start)
+        _write(sys.stderr, "\r%s%s, %s/s\033[K" % (size(done), share, size(int(rate))))
+
+    def clear(self) -> None:
+        if self._shown:
+            _write(sys.stderr, "\r\033[K")

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values to JSON: the documents of ``inspect --json`` and of manifest.json (docs/archive-format.md)."""
+
+import json
+import os
+import time
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from . import __version__
+from .model import Dump, Entry, Findings, Json, Missing, ModuleFiles, Plan, Result
+
+DUMP_SCHEMA = "savedump.dump/1"
+MANIFEST_SCHEMA = "savedump.manifest/1"
+
+
+class Host(NamedTuple):
+    """The host on which an archive is made."""
+
+    nodename: str
+    machine: str
+    release: str
+    os_release: Dict[str, str]
+    """ID, VERSION_ID and PRETTY_NAME of os-release(5), those that are there."""
+
+
+def host_of(sysroot_host_path: str) -> Host:
+    """This host, with the os-release of the given root."""
+    name = os.uname()
+    return Host(name.nodename, name.machine, name.release, _os_release(sysroot_host_path))
+
+
+def _os_release(root: str) -> Dict[str, str]:
+    values = {}
+    try:
+        with open(os.path.join(root, "etc/os-release"), "rb") as file:
+            lines = file.read(1 << 16).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return {}
+    for line in lines:
+        key, _, value = line.partition("=")
+        if key in ("ID", "VERSION_ID", "PRETTY_NAME"):
+            values[key] = value.strip().strip("\"'")
+    return values
+
+
+def dump_json(dump: Dump) -> Json:
+    """A Dump without its modules."""
+    process: Optional[Json] = None
+    if dump.process is not None:
+        signal = dump.process.signal
+        process = dump.process._asdict()
+        process["signal"] = None if signal is None else dict(signal._asdict(), address=_address(signal.address))
+    return {
+        "path": dump.path,
+        "size": dump.size,
+        "stored_size": dump.stored_size,
+        "compression": dump.compression,
+        "kind": dump.kind,
+        "machine": dump.machine,
+        "bits": dump.bits,
+        "endian": dump.endian,
+        "os": dump.os,
+        "complete": dump.complete,
+        "incomplete_why": dump.incomplete_why,
+        "process": None if process is None else dict(process),
+        "kernel": dump.kernel,
+        "identity": dump.identity,
+        "warnings": list(dump.warnings),
+    }
+
+
+def inspect_json(dump: Dump, findings: Findings) -> Json:
+    """The document of `inspect --json`."""
+    document: Json = {"schema": DUMP_SCHEMA}
+    document.update(dump_json(dump))
+    document["modules"] = [_module_json(files) for files in findings.files]
+    return document
+
+
+def _module_json(files: ModuleFiles) -> Json:
+    module = files.module
+    return {
+        "name": module.name,
+        "path": module.path,
+        "names": list(module.names),
+        "build_id": _hex(module.build_id),
+        "build_id_why": module.build_id_why,
+        "start": _address(module.start),
+        "end": _address(module.end),
+        "executable": module.executable,
+        "deleted": module.deleted,
+        "file": _result_json(files.file),
+        "debug": _result_json(files.debug),
+        "supplementary": _result_json(files.supplementary),
+    }
+
+
+def _result_json(result: Optional[Result]) -> Optional[Json]:
+    if result is None:
+        return None
+    attempts = _attempts_json(result)
+    if isinstance(result, Missing):
+        return {"status": result.status, "at": None, "matched_by": None, "attempts": attempts}
+    return {"status": "found", "at": result.at, "matched_by": result.matched_by, "attempts": attempts}
+
+
+def _attempts_json(result: Result) -> List[Json]:
+    return [dict(attempt._asdict()) for attempt in result.attempts]
+
+
+def missing_json(missing: Missing) -> Json:
+    want = missing.want
+    return {
+        "module": want.module,
+        "kind": want.kind,
+        "build_id": _hex(want.build_id),
+        "status": missing.status,
+        "attempts": _attempts_json(missing),
+    }
+
+
+def manifest_json(plan: Plan, digests: Dict[str, str], host: Host, tool: Json) -> Json:
+    """manifest.json. `digests` has the SHA-256 of every member that was hashed beforehand, by path.
+
+    "created" is the dump's own last change, not the clock: the same inputs give the same bytes."""
+    document = inspect_json(plan.dump, plan.findings)
+    del document["schema"]
+    return {
+        "schema": MANIFEST_SCHEMA,
+        "created": _utc(plan.dump.mtime_ns),
+        "tool": dict({"name": "savedump", "version": __version__}, **tool),
+        "host": dict(host._asdict()),
+        "dump": document,
+        "files": [_entry_json(entry, digests.get(entry.path)) for entry in plan.entries],
+        "missing": [missing_json(missing) for missing in plan.findings.missing],
+        "complete": plan.complete,
+    }
+
+
+def _entry_json(entry: Entry, sha256: Optional[str]) -> Json:
+    document: Json = {
+        "path": entry.path,
+        "size": entry.size,
+        "sha256": sha256,
+        "build_id": _hex(entry.build_id),
+        "role": entry.role,
+        "origin": entry.origin,
+        "matched_by": entry.matched_by,
+    }
+    if entry.target is not None:
+        document["target"] = entry.target
+    return document
+
+
+def to_bytes(document: Any) -> bytes:
+    """JSON as it is written everywhere: ASCII, so that undecodable bytes of paths survive as escapes."""
+    return (json.dumps(document, ensure_ascii=True, indent=1) + "\n").encode("ascii")
+
+
+def _hex(build_id: Optional[bytes]) -> Optional[str]:
+    return None if build_id is None else build_id.hex()
+
+
+def _address(value: Optional[int]) -> Optional[str]:
+    return None if value is None else "0x%x" % value
+
+
+def _utc(nanoseconds: int) -> str:
+    """ISO 8601 in UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(nanoseconds // 10**9))

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lay an archive out: which member goes where, in what order. Decides names only; reads no contents.
+
+The archive's top folder is the sysroot: files stand under the real path that the process had them mapped from, and the
+host's own directory links (lib -> usr/lib) make the names of the link map lead there too. What the launchers need
+stands under fixed names in .savedump/, so that no name from a dump is ever written into a script.
+"""
+
+import os
+import re
+from typing import Dict, List, Optional, Set, Tuple
+
+from .finders.build_id_tree import member
+from .launchers import LAUNCHERS
+from .model import BY_CRC, Dump, Entry, Findings, Found, ModuleFiles, Plan
+from .sysroot import Sysroot
+
+OWN = ".savedump"
+DUMP_LINK = OWN + "/dump"
+EXECUTABLE_LINK = OWN + "/executable"
+SOLIB = OWN + "/solib"
+THREAD_DB = OWN + "/thread-db/libthread_db.so.1"
+BUILD_ID_TREE = "usr/lib/debug/.build-id"
+_DISPLACED = OWN + "/files"
+_FIRST, _LAST = "manifest.json", "SHA256SUMS"
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._+=@%:,~-]")
+# NAME_MAX of Linux's file systems is 255 bytes; room for "archive-", an identity and a suffix.
+MAX_NAME = 180
+
+
+def safe_name(name: str) -> str:
+    """A dump's base name (core_pattern puts the program's own name into it) as a name that no shell, terminal or tar
+    can be tricked by: what is not plain becomes "_"."""
+    return _UNSAFE.sub("_", name)[:MAX_NAME].lstrip("-.") or "dump"
+
+
+def make_plan(dump: Dump, dump_name: str, findings: Findings, sysroot: Sysroot) -> Plan:
+    """All members of the archive in the order they are written: launchers, links, files, the dump."""
+    name = safe_name(dump_name)
+    layout = _Layout()
+    for files in findings.files:
+        layout.add_module(files)
+    for files in findings.files:
+        layout.add_names(files, sysroot)
+    if findings.thread_db is not None:
+        layout.add_file(THREAD_DB, "thread-db", findings.thread_db)
+    dump_path = layout.place_dump(name)
+    dump_entry = Entry(path=dump_path, role="dump", size=dump.size, origin=dump.path, mtime_ns=dump.mtime_ns)
+    return Plan(
+        name="archive-" + name,
+        dump=dump,
+        findings=findings,
+        entries=tuple(_launchers(dump) + layout.links() + layout.files() + [dump_entry]),
+    )
+
+
+def member_path(path: str) -> Optional[str]:
+    """A path of the process as a member's: relative, without "." and "..". None if it has ".." or nothing left."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if not parts or ".." in parts or "\0" in path:
+        return None
+    return "/".join(parts)
+
+
+def _launchers(dump: Dump) -> List[Entry]:
+    facts = {"kind": dump.kind, "machine": dump.machine, "bits": dump.bits, "endian": dump.endian}
+    entries = []
+    for launcher in LAUNCHERS:
+        if launcher.applies_to({"dump": facts}):
+            data = launcher.script({"dump": facts}).encode()
+            entries.append(Entry(path=launcher.NAME, role="launcher", size=len(data), data=data, mode=0o700))
+    return entries
+
+
+class _Layout:
+    """The members that were given a name so far. No name is given twice, and none lies below a link."""
+
+    def __init__(self) -> None:
+        self._files: Dict[str, Entry] = {}
+        self._folders: Set[str] = set()
+        self._links: Dict[str, str] = {}
+        self._placed: Dict[Tuple[str, int], str] = {}
+        self._relative_names: Dict[str, Dict[str, str]] = {}
+        self._reserved = {OWN, _FIRST, _LAST} | {launcher.NAME for launcher in LAUNCHERS}
+
+    def add_module(self, files: ModuleFiles) -> None:
+        """Its loaded, debug and supplementary files, the build-ID links to them, the executable's link."""
+        loaded = files.file
+        if isinstance(loaded, Found):
+            role = "executable" if files.module.executable else "library"
+            wanted = files.module.path or next((name for name in files.module.names if name.startswith("/")), None)
+            path = self.add_file(wanted or "/" + os.path.basename(loaded.at), role, loaded)
+            if files.module.executable:
+                self._links.setdefault(EXECUTABLE_LINK, _relative(EXECUTABLE_LINK, path))
+            if loaded.build_id:
+                by_id = "%s/%s" % (BUILD_ID_TREE, member(loaded.build_id))
+                self._links.setdefault(by_id, _relative(by_id, path))
+        for role, result in (("debug", files.debug), ("supplementary", files.supplementary)):
+            if isinstance(result, Found) and not (isinstance(loaded, Found) and result.at == loaded.at):
+                self._add_debug(role, result, loaded)
+
+    def _add_debug(self, role: str, result: Found, loaded: object) -> None:
+        build_id = result.want.build_id or result.build_id
+        if result.matched_by == BY_CRC and isinstance(loaded, Found):
+            # gdb looks in .debug beside the loaded file for what .gnu_debuglink names.
+            beside = os.path.dirname("/" + self._placed[_key(loaded)])
+            self.add_file("%s/.debug/%s" % (beside, os.path.basename(result.want.paths[0])), role, result)
+        if build_id:
+            self.add_file("/%s/%s" % (BUILD_ID_TREE, member(build_id, ".debug")), role, result)
+
+    def add_file(self, wanted: str, role: str, found: Found) -> str:
+        """Give a file its member name: the wanted path, or one beneath .savedump/files if that is taken by another
+        file or would stand where the archive's own members do. Returns the name."""
+        if _key(found) in self._placed:
+            return self._placed[_key(found)]
+        path = member_path(wanted)
+        if path is None or self._is_taken(path, role):
+            label = found.build_id.hex() if found.build_id else "%d" % len(self._files)
+            path = "%s/%s/%s" % (_DISPLACED, label, safe_name(os.path.basename(wanted)))
+        self._files[path] = Entry(
+            path=path, role=role, size=found.size, origin=found.at, mtime_ns=found.mtime_ns, build_id=found.build_id,
+            matched_by=found.matched_by,
+        )  # fmt: skip
+        self._placed[_key(found)] = path
+        self._folders.update(_parents(path))
+        return path
+
+    def _is_taken(self, path: str, role: str) -> bool:
+        if path in self._files or path in self._folders or not self._files.keys().isdisjoint(_parents(path)):
+            return True
+        return path.split("/")[0] in self._reserved and role != "thread-db"
+
+    def place_dump(self, name: str) -> str:
+        """The dump's member name: its own, unless the process had a file or folder of that name in its root."""
+        tops = {path.split("/")[0] for paths in (self._files, self._links, self._reserved) for path in paths}
+        while name in tops:
+            name = "dump-" + name
+        self._links[DUMP_LINK] = _relative(DUMP_LINK, name)
+        return name
+
+    def add_names(self, files: ModuleFiles, sysroot: Sysroot) -> None:
+        """Make the other names of a module's file lead to it."""
+        if not isinstance(files.file, Found):
+            return
+        path = self._placed[_key(files.file)]
+        for name in files.module.names:
+            if name.startswith("/"):
+                self._add_absolute_name(name, path, sysroot)
+            else:
+                self._relative_names.setdefault(os.path.basename(name), {})[name] = path
+
+    def _add_absolute_name(self, name: str, path: str, sysroot: Sysroot) -> None:
+        directory, base = os.path.split(name)
+        try:
+            resolved = sysroot.resolve(directory)
+        except (OSError, ValueError):
+            link = member_path(name)
+        else:
+            for at, target in resolved.links:
+                self._add_link(at[1:], target.lstrip("/"))
+            link = member_path(os.path.join(resolved.path, base))
+        if link and link != path:
+            self._add_link(link, path)
+
+    def _add_relative_names(self) -> None:
+        """gdb 13 finds a relative name below solib-search-path by its base name only. Where different files share one,
+        the whole relative names are kept, for a debugger whose working directory is .savedump/solib."""
+        for base, names in sorted(self._relative_names.items()):
+            if len(set(names.values())) == 1:
+                self._add_link("%s/%s" % (SOLIB, base), next(iter(names.values())))
+                continue
+            for relative, path in ((member_path(name), path) for name, path in names.items()):
+                if relative:
+                    self._add_link("%s/%s" % (SOLIB, relative), path)
+
+    def _add_link(self, link: str, target: str) -> None:
+        # A member may be called .savedump/…, but a name from the dump only below its solib.
+        if link.split("/")[0] in self._reserved and not link.startswith(SOLIB + "/"):
+            return
+        if member_path(link) == link and member_path(target) == target and link != target:
+            self._links.setdefault(link, _relative(link, target))
+
+    def links(self) -> List[Entry]:
+        """Links that stand in no file's way: unpacking never goes through a link, so a link that a member lies below
+        is dropped, and so is one that lies below another link."""
+        self._add_relative_names()
+        blocked: Set[str] = set()
+        for path in list(self._files) + list(self._links):
+            blocked.update(_parents(path))
+        kept = [link for link in sorted(self._links) if link not in self._files and link not in blocked]
+        chosen = set(kept)
+        return [
+            Entry(path=link, role="link", target=self._links[link])
+            for link in kept
+            if not any(parent in chosen or parent in self._files for parent in _parents(link))
+        ]
+
+    def files(self) -> List[Entry]:
+        return [self._files[path] for path in sorted(self._files)]
+
+
+def _key(found: Found) -> Tuple[str, int]:
+    return found.at, found.mtime_ns
+
+
+def _parents(path: str) -> List[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def _relative(link: str, target: str) -> str:
+    """The target as seen from the link's own folder."""
+    return os.path.relpath("/" + target, os.path.dirname("/" + link))

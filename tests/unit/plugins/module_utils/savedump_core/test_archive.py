@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One dump, one archive: whole or not there, no wider than its dump, the same bytes every time."""
+import fcntl
+import hashlib
+import io
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tarfile
+import time
+
+import pytest
+
+from savedump_core import api, errors
+from savedump_core.archive import atomic_file
+from savedump_core.model import SearchOptions
+from support import elfwriter
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 5))
+PROGRAM = elfwriter.elf_file(build_id=b"\x11" * 20)
+LIBRARY = elfwriter.elf_file(build_id=b"\x22" * 20, soname="libx.so")
+
+
+@pytest.fixture
+def host(tmp_path):
+    """A root with a program and a library, and a core of a process that ran them."""
+
+    class Host:
+        root = str(tmp_path / "root")
+        core = str(tmp_path / "core.77")
+        out = str(tmp_path / "out")
+        search = SearchOptions(sysroot=root)
+
+        def put(self, path, content):
+            at = self.root + path
+            os.makedirs(os.path.dirname(at), exist_ok=True)
+            with open(at, "wb") as file:
+                file.write(content)
+            os.utime(at, (1000, 1000))
+            return at
+
+        def crash(self, pid=77, **kwargs):
+            modules = [
+                elfwriter.Mapped(b"/usr/bin/prog", 0x400000, PROGRAM),
+                elfwriter.Mapped(b"/usr/lib/libx.so", 0x7F0000000000, LIBRARY, link_name=b"/lib/libx.so"),
+            ]
+            elfwriter.process_core(modules=modules, pid=pid, **kwargs).write(self.core)
+            os.utime(self.core, (2000, 2000))
+
+        def archive(self, **kwargs):
+            return api.archive(self.core, **dict(dict(output=self.out, search=self.search), **kwargs))
+
+    the_host = Host()
+    os.mkdir(the_host.out)
+    the_host.put("/usr/bin/prog", PROGRAM)
+    the_host.put("/usr/lib/libx.so", LIBRARY)
+    os.symlink("usr/lib", the_host.root + "/lib")
+    the_host.crash()
+    return the_host
+
+
+def members(path):
+    with tarfile.open(path) as tar:
+        return {member.name: member for member in tar}
+
+
+def test_archive_holds_everything_and_says_so(host):
+    archived = host.archive()
+    assert archived.complete and archived.changed
+    assert archived.path == host.out + "/archive-core.77.tar.gz"
+    assert archived.sha256 == hashlib.sha256(open(archived.path, "rb").read()).hexdigest()
+    assert archived.size == os.path.getsize(archived.path)
+    names = list(members(archived.path))
+    top = "archive-core.77/"
+    assert names[0] == top + "manifest.json" and names[-2:] == [top + "core.77", top + "SHA256SUMS"]
+    for name in ("usr/bin/prog", "usr/lib/libx.so", "lib", "run-gdb.sh", ".savedump/dump", ".savedump/executable"):
+        assert top + name in names
+
+
+def test_manifest_in_the_archive_is_the_one_returned(host):
+    archived = host.archive()
+    with tarfile.open(archived.path) as tar:
+        manifest = json.loads(tar.extractfile("archive-core.77/manifest.json").read().decode("ascii"))
+        sums = tar.extractfile("archive-core.77/SHA256SUMS").read().decode()
+    assert manifest == json.loads(json.dumps(archived.manifest))
+    assert manifest["schema"] == "savedump.manifest/1" and manifest["complete"] is True
+    by_path = {entry["path"]: entry for entry in manifest["files"]}
+    assert by_path["usr/bin/prog"]["sha256"] == hashlib.sha256(PROGRAM).hexdigest()
+    assert by_path["usr/bin/prog"]["matched_by"] == "build-id" and by_path["usr/bin/prog"]["build_id"] == "11" * 20
+    assert by_path["core.77"]["sha256"] is None
+    assert hashlib.sha256(open(host.core, "rb").read()).hexdigest() + "  core.77\n" in sums
+
+
+def test_unpacked_by_tar_every_sum_holds(host, tmp_path):
+    archived = host.archive()
+    subprocess.check_call(["tar", "-xf", archived.path, "-C", str(tmp_path)])
+    subprocess.check_call(["sha256sum", "--quiet", "--strict", "-c", "SHA256SUMS"], cwd=str(tmp_path / "archive-core.77"))
+
+
+def test_archive_and_its_members_are_private(host):
+    os.umask(0)
+    try:
+        archived = host.archive()
+    finally:
+        os.umask(0o022)
+    assert stat.S_IMODE(os.stat(archived.path).st_mode) == 0o600
+    modes = {member.name.rsplit("/", 1)[1]: member.mode for member in members(archived.path).values() if member.isreg()}
+    assert modes.pop("run-gdb.sh") == modes.pop("run-lldb.sh") == modes.pop("run-drgn.sh") == 0o700
+    assert set(modes.values()) == {0o600}
+
+
+@pytest.mark.parametrize("archive_format", ["tar.gz", "tar.zst", "tar"])
+def test_same_inputs_give_the_same_bytes(host, archive_format):
+    first = host.archive(format=archive_format)
+    assert first.path.endswith("." + archive_format)
+    time.sleep(1.1)
+    second = host.archive(format=archive_format, force=True)
+    assert second.changed and first.sha256 == second.sha256
+
+
+def test_second_run_changes_nothing(host):
+    first = host.archive()
+    before = os.stat(first.path)
+    second = host.archive()
+    assert not second.changed
+    assert (second.path, second.sha256, second.size, second.complete) == (first.path, first.sha256, first.size, True)
+    assert os.stat(first.path).st_mtime_ns == before.st_mtime_ns
+
+
+def test_another_dump_of_the_same_name_is_kept_beside_it(host):
+    first = host.archive()
+    host.crash(pid=78)
+    second = host.archive()
+    assert second.changed and second.path != first.path
+    assert second.path == "%s/archive-core.77-%s.tar.gz" % (host.out, second.manifest["dump"]["identity"])
+    assert not host.archive().changed
+    assert sorted(os.listdir(host.out)) == sorted([os.path.basename(first.path), os.path.basename(second.path)])
+
+
+def test_dry_run_writes_nothing_and_says_what_would_be(host):
+    archived = host.archive(dry_run=True)
+    assert os.listdir(host.out) == []
+    assert archived.changed and archived.sha256 is None and archived.path.endswith("archive-core.77.tar.gz")
+    assert archived.planned_size > os.path.getsize(host.core) + len(PROGRAM) + len(LIBRARY)
+    host.archive()
+    assert not host.archive(dry_run=True).changed
+
+
+def test_gap_is_in_the_manifest_with_both_build_ids(host):
+    host.put("/usr/lib/libx.so", elfwriter.elf_file(build_id=b"\x33" * 20))
+    archived = host.archive()
+    assert not archived.complete
+    gap = next(missing for missing in archived.manifest["missing"] if missing["kind"] == "loaded")
+    assert (gap["module"], gap["build_id"], gap["status"]) == ("/usr/lib/libx.so", "22" * 20, "mismatch")
+    assert gap["attempts"][0]["outcome"] == "other-build-id" and gap["attempts"][0]["detail"] == "33" * 20
+    assert "archive-core.77/usr/lib/libx.so" not in members(archived.path)
+
+
+def test_library_that_changes_after_it_was_proven_is_noticed(host):
+    def swap(plan):
+        host.put("/usr/lib/libx.so", LIBRARY + b"x")
+
+    with pytest.raises(errors.Busy, match="libx.so changed"):
+        host.archive(on_plan=swap)
+    assert os.listdir(host.out) == []
+
+
+def test_library_that_becomes_a_fifo_is_not_waited_for(host):
+    def swap(plan):
+        os.unlink(host.root + "/usr/lib/libx.so")
+        os.mkfifo(host.root + "/usr/lib/libx.so")
+
+    with pytest.raises(errors.Busy):
+        host.archive(on_plan=swap)
+
+
+def test_dump_that_is_still_written_is_noticed(host):
+    def grow(plan):
+        with open(host.core, "ab") as file:
+            file.write(b"more")
+
+    with pytest.raises(errors.Busy, match="core.77 changed while it was read"):
+        host.archive(on_plan=grow)
+    assert os.listdir(host.out) == []
+
+
+def test_dump_itself_is_not_touched(host):
+    before = os.stat(host.core)
+    content = open(host.core, "rb").read()
+    host.archive()
+    after = os.stat(host.core)
+    assert (before.st_mtime_ns, before.st_ctime_ns, before.st_mode) == (after.st_mtime_ns, after.st_ctime_ns, after.st_mode)
+    assert open(host.core, "rb").read() == content
+
+
+def test_progress_reaches_the_planned_size(host):
+    seen = []
+    archived = host.archive(progress=seen.append)
+    assert seen == sorted(seen)
+    launchers = sum(e["size"] for e in archived.manifest["files"] if e["role"] == "launcher")
+    assert seen[-1] <= archived.planned_size and seen[-1] >= archived.planned_size - launchers - (1 << 20)
+
+
+def test_stream_is_the_same_archive(host):
+    written = host.archive()
+    command = [sys.executable, "-m", "savedump_core", "archive", host.core, "-o", "-", "--sysroot", host.root]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=ROOT))
+    assert done.returncode == 0
+    assert done.stdout == open(written.path, "rb").read()
+    assert done.stderr.decode().splitlines()[:2] == ["dump type: userland dump", "binary found: %s/usr/bin/prog" % host.root]
+
+
+def test_stream_to_a_closed_pipe_ends_quietly(host):
+    command = "%s -m savedump_core archive %s -o - --format tar | head -c 10 > /dev/null; exit ${PIPESTATUS[0]}"
+    done = subprocess.run(
+        ["bash", "-c", command % (sys.executable, host.core)], stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=ROOT)
+    )
+    assert b"Traceback" not in done.stderr and done.returncode in (74, 3)
+
+
+def test_atomic_file_leaves_nothing_of_a_failure(tmp_path):
+    with pytest.raises(RuntimeError):
+        with atomic_file(str(tmp_path / "a")) as file:
+            file.write(b"half")
+            assert not os.path.exists(str(tmp_path / "a"))
+            raise RuntimeError
+    assert os.listdir(str(tmp_path)) == []
+
+
+def test_what_a_killed_run_left_is_taken_over(tmp_path):
+    part = tmp_path / ".a.part"
+    part.write_bytes(b"left by a killed run, longer than what comes")
+    part.chmod(0o644)
+    with atomic_file(str(tmp_path / "a")) as file:
+        file.write(b"whole")
+    assert (tmp_path / "a").read_bytes() == b"whole" and os.listdir(str(tmp_path)) == ["a"]
+    assert stat.S_IMODE(os.stat(str(tmp_path / "a")).st_mode) == 0o600
+
+
+def test_two_runs_do_not_write_the_same_archive(tmp_path):
+    with open(str(tmp_path / ".a.part"), "wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(errors.Busy):
+            with atomic_file(str(tmp_path / "a")):
+                pass
+    assert os.listdir(str(tmp_path)) == [".a.part"]
+
+
+def test_link_in_the_place_of_the_part_is_not_followed(tmp_path):
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / ".a.part").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError):
+        with atomic_file(str(tmp_path / "a")):
+            pass
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_killed_at_any_time_the_name_is_not_there(host, number):
+    with open(host.core, "ab") as file:
+        file.truncate(64 << 20)
+        file.write(os.urandom(32 << 20))
+    command = [sys.executable, "-m", "savedump_core", "archive", host.core, "-o", host.out, "--sysroot", host.root]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=ROOT), stdout=subprocess.PIPE)
+    part = host.out + "/.archive-core.77.tar.gz.part"
+    deadline = time.monotonic() + 30
+    while not (os.path.exists(part) and os.path.getsize(part)) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    running.send_signal(number)
+    _, error = running.communicate()
+    assert running.returncode != 0 and b"Traceback" not in error
+    left = [os.path.basename(part)] if number == signal.SIGKILL else []
+    assert os.listdir(host.out) == left
+    assert api.archive(host.core, output=host.out, search=host.search).changed
+    assert os.listdir(host.out) == ["archive-core.77.tar.gz"]
+
+
+def test_compressed_dump_is_archived_decompressed_and_sparse(host):
+    import lzma
+
+    with open(host.core, "ab") as file:
+        file.truncate(32 << 20)
+    os.utime(host.core, (2000, 2000))
+    plain = host.archive(output=host.out)
+    packed = host.core + ".xz"
+    with open(packed, "wb") as file:
+        file.write(lzma.compress(open(host.core, "rb").read(), preset=0))
+    os.utime(packed, (2000, 2000))
+    archived = api.archive(packed, output=host.out, search=host.search, force=True)
+    assert os.path.basename(archived.path) == "archive-core.77.tar.gz"
+    assert archived.manifest["dump"]["compression"] == "xz" and archived.manifest["dump"]["size"] == 32 << 20
+    assert archived.size < 200000 and plain.manifest["dump"]["identity"] == archived.manifest["dump"]["identity"]
+    with tarfile.open(archived.path) as tar:
+        unpacked = tar.extractfile("archive-core.77/core.77").read()
+    assert unpacked == open(host.core, "rb").read()
+
+
+def test_hole_map_survives(host, tmp_path):
+    with open(host.core, "ab") as file:
+        file.truncate(512 << 20)
+        file.write(b"end")
+    archived = host.archive()
+    assert archived.size < 200000
+    subprocess.check_call(["tar", "-xf", archived.path, "-C", str(tmp_path)])
+    unpacked = str(tmp_path / "archive-core.77/core.77")
+    assert os.path.getsize(unpacked) == (512 << 20) + 3
+    assert os.stat(unpacked).st_blocks * 512 < 1 << 20
+    with open(unpacked, "rb") as file:
+        file.seek(512 << 20)
+        assert file.read() == b"end"
+    with tarfile.open(archived.path) as tar:
+        sums = io.TextIOWrapper(tar.extractfile("archive-core.77/SHA256SUMS")).read()
+    assert "# sha256-stored " in sums and "  core.77\n" in sums.splitlines(True)[-1]
+    subprocess.check_call(["sha256sum", "--quiet", "--strict", "-c", "SHA256SUMS"], cwd=str(tmp_path / "archive-core.77"))

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The functions behind the modules savedump and savedump_info: real dumps in, what Ansible returns out.
+
+They know nothing of Ansible, and so run here on every Python that a target may have.
+"""
+
+import json
+import os
+import stat
+import tarfile
+
+import pytest
+from ansible_collections.savedump.toolkit.plugins.module_utils import _adapter
+
+elfwriter = pytest.importorskip("support.elfwriter", reason="needs this checkout's tests/support on the path")
+
+PROGRAM = elfwriter.elf_file(build_id=b"\x11" * 20)
+OTHER = elfwriter.elf_file(build_id=b"\x33" * 20)
+NOBODY = 65534
+
+
+class Host:
+    """A root with one program in it, and dumps of its processes."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.root = folder / "root"
+        self.dest = folder / "archives"
+        (self.root / "usr/bin").mkdir(parents=True)
+        (self.root / "usr/bin/prog").write_bytes(PROGRAM)
+
+    def dump(self, name="core.77", pid=77):
+        modules = [elfwriter.Mapped(b"/usr/bin/prog", 0x400000, PROGRAM)]
+        elfwriter.process_core(modules=modules, pid=pid).write(str(self.folder / name))
+        return str(self.folder / name)
+
+    def archive(self, *dumps, **changed):
+        params = {"src": list(dumps), "dest": str(self.dest), "format": "tar.gz", "level": None}
+        params.update(search_paths=[], sysroot=str(self.root), allow_unverified=False)
+        check_mode = changed.pop("check_mode", False)
+        params.update(changed)
+        outcome = _adapter.archive_dumps(params, check_mode)
+        json.dumps(outcome)  # it has to travel
+        return outcome
+
+    def describe(self, *paths, **changed):
+        params = {"paths": list(paths), "inspect": False, "verify": False}
+        params.update(search_paths=[], sysroot=str(self.root), allow_unverified=False)
+        params.update(changed)
+        outcome = _adapter.describe_dumps(params, False)
+        json.dumps(outcome)
+        return outcome
+
+
+@pytest.fixture
+def host(tmp_path):
+    return Host(tmp_path)
+
+
+def test_one_dump_one_archive(host):
+    outcome = host.archive(host.dump())
+    (archive,) = outcome["archives"]
+    assert outcome["changed"] and archive["changed"] and archive["complete"]
+    assert "failed" not in outcome and outcome["warnings"] == [] and outcome["not_archived"] == []
+    assert os.path.dirname(archive["path"]) == str(host.dest)
+    assert archive["size"] == os.path.getsize(archive["path"])
+    assert stat.S_IMODE(os.stat(str(host.dest)).st_mode) == 0o700
+    with tarfile.open(archive["path"]) as tar:
+        assert tar.next().name.endswith("/manifest.json")
+
+
+def test_a_directory_stands_for_the_dumps_in_it(host):
+    (host.folder / "sub").mkdir()
+    dump = host.dump("sub/core.77")
+    (host.folder / "sub/notes").write_text("no dump")
+    outcome = host.archive(str(host.folder / "sub"))
+    assert [each["dump"]["path"] for each in outcome["archives"]] == [dump]
+    assert "failed" not in outcome and outcome["looked"]
+
+
+def test_the_second_run_changes_nothing(host):
+    dump = host.dump()
+    first, second = host.archive(dump), host.archive(dump)
+    assert not second["changed"]
+    assert second["archives"][0]["sha256"] == first["archives"][0]["sha256"]
+    assert second["msg"] == "1 dump archived already"
+
+
+def test_check_mode_says_what_and_how_much_and_writes_nothing(host):
+    dump = host.dump()
+    outcome = host.archive(dump, check_mode=True)
+    assert outcome["changed"]
+    assert outcome["archives"][0]["sha256"] is None
+    assert outcome["archives"][0]["planned_size"] >= os.path.getsize(dump)
+    assert "would archive 1 dump, reading" in outcome["msg"]
+    assert not host.dest.exists()
+
+
+def test_check_mode_after_the_fact(host):
+    dump = host.dump()
+    host.archive(dump)
+    outcome = host.archive(dump, check_mode=True)
+    assert not outcome["changed"]
+
+
+def test_one_bad_dump_does_not_lose_the_others(host):
+    text = host.folder / "notes.txt"
+    text.write_text("not a dump")
+    outcome = host.archive(str(text), host.dump(), str(host.folder / "none"))
+    assert len(outcome["archives"]) == 1 and outcome["changed"] and outcome["failed"]
+    assert [(each["dump"], each["exit_status"], each["failed"]) for each in outcome["not_archived"]] == [
+        (str(text), 65, True),
+        (str(host.folder / "none"), 66, True),
+    ]
+    assert "2 dumps NOT archived" in outcome["msg"]
+    assert len(outcome["warnings"]) == 2
+
+
+def test_a_gap_is_told_and_is_no_failure(host):
+    (host.root / "usr/bin/prog").write_bytes(OTHER)
+    outcome = host.archive(host.dump())
+    assert "failed" not in outcome and not outcome["archives"][0]["complete"]
+    assert outcome["archives"][0]["missing"][0]["module"].endswith("prog")
+    assert any("prog" in warning for warning in outcome["warnings"])
+
+
+def test_our_own_archives_are_passed_over(host):
+    dump = host.dump()
+    archive = host.archive(dump)["archives"][0]["path"]
+    elsewhere = host.folder / "archive-elsewhere.tar.gz"
+    os.link(archive, str(elsewhere))
+    in_dest = host.dump("archives/core.5", pid=5)
+    outcome = host.archive(archive, str(elsewhere), in_dest)
+    assert not outcome["changed"] and "failed" not in outcome and outcome["warnings"] == []
+    assert [each["failed"] for each in outcome["not_archived"]] == [False, False, False]
+    assert "is an archive made by savedump already" in outcome["not_archived"][1]["why"]
+    assert outcome["msg"] == "3 passed over"
+
+
+def test_a_folder_that_another_user_made_first_is_refused(host):
+    shared = host.folder / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    if os.geteuid():
+        pytest.skip("needs root to make another user's folder")
+    trap = shared / "savedump"
+    trap.mkdir()
+    os.chown(str(trap), NOBODY, NOBODY)
+    outcome = host.archive(host.dump(), dest=str(trap))
+    assert outcome["failed"] and "could swap the archives" in outcome["msg"]
+    assert list(trap.iterdir()) == []
+
+
+def test_a_link_that_another_user_made_first_is_refused(host):
+    if os.geteuid():
+        pytest.skip("needs root to make another user's link")
+    shared = host.folder / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    target = host.folder / "target"
+    target.mkdir()
+    (shared / "savedump").symlink_to(target)
+    os.chown(str(shared / "savedump"), NOBODY, NOBODY, follow_symlinks=False)
+    outcome = host.archive(host.dump(), dest=str(shared / "savedump"))
+    assert outcome["failed"]
+    assert list(target.iterdir()) == []
+
+
+def test_dest_that_is_a_file(host):
+    host.dest.write_text("")
+    outcome = host.archive(host.dump())
+    assert outcome["failed"] and "is not a folder" in outcome["msg"]
+
+
+def test_everybody_has_a_default_place():
+    assert _adapter.default_dest().startswith("/var/tmp/savedump")
+    assert (_adapter.default_dest() == "/var/tmp/savedump") == (os.geteuid() == 0)
+
+
+def test_info_finds_what_is_in_a_folder(host):
+    host.dump("core.1", pid=1)
+    host.dump("core.2", pid=2)
+    outcome = host.describe(str(host.folder))
+    assert sorted(each["process"]["pid"] for each in outcome["dumps"]) == [1, 2]
+    assert all("modules" not in each for each in outcome["dumps"])
+    assert not outcome["changed"]
+
+
+def test_info_says_where_it_looked(host):
+    (host.folder / "empty").mkdir()
+    outcome = host.describe(str(host.folder / "empty"))
+    assert outcome["dumps"] == []
+    assert [each["where"] for each in outcome["looked"]] == [str(host.folder / "empty")]
+
+
+def test_info_that_inspects_says_what_would_be_packed(host):
+    dump = host.dump()
+    (module,) = host.describe(dump, inspect=True)["dumps"][0]["modules"]
+    assert module["file"]["status"] == "found"
+    (host.root / "usr/bin/prog").unlink()
+    (module,) = host.describe(dump, inspect=True)["dumps"][0]["modules"]
+    assert module["file"]["status"] != "found"
+
+
+def test_verify_reads_all_archives_below_a_folder(host):
+    host.archive(host.dump("core.1", pid=1), host.dump("core.2", pid=2))
+    outcome = host.describe(str(host.folder), verify=True)
+    assert [each["intact"] for each in outcome["archives"]] == [True, True]
+    assert outcome["archives"][0]["dump"]["process"]["pid"] in (1, 2)
+    assert outcome["msg"] == "2 of 2 archives are intact"
+
+
+def test_verify_of_a_cut_archive(host):
+    path = host.archive(host.dump())["archives"][0]["path"]
+    with open(path, "r+b") as stream:
+        stream.truncate(os.path.getsize(path) // 2)
+    (proof,) = host.describe(path, verify=True)["archives"]
+    assert not proof["intact"] and proof["problems"]
+
+
+@pytest.mark.parametrize(
+    "size, words",
+    [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB"), (3 << 40, "3.0 TiB")],
+)
+def test_sizes_in_words(size, words):
+    assert _adapter.in_bytes(size) == words
+
+
+def test_what_is_carried_comes_first(tmp_path, monkeypatch):
+    import sys
+    import zipfile
+
+    with zipfile.ZipFile(str(tmp_path / "carried.zip"), "w") as archive:
+        archive.writestr("savedump_carried_here.py", "")
+    monkeypatch.setenv(_adapter.CARRIED, str(tmp_path / "carried.zip"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    _adapter.use_carried()
+    assert sys.path[0] == str(tmp_path / "carried.zip")
+    assert _adapter.CARRIED not in os.environ

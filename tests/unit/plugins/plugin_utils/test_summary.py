@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The play's last words: every host is named, with what came, what is missing and where was looked."""
+
+import json
+
+import pytest
+from ansible_collections.savedump.toolkit.plugins.plugin_utils import _summary
+
+PROCESS = {"executable": "/usr/sbin/httpd", "comm": "httpd", "pid": 1234, "signal": {"number": 11, "name": "SIGSEGV"}}
+DUMP = {
+    "path": "/var/crash/core.1234",
+    "stored_size": 9 << 20,
+    "mtime_ns": 1700000000 * 10**9,
+    "kind": "core",
+    "complete": True,
+    "process": PROCESS,
+}
+LOOKED = [{"store": "core_pattern", "where": "/var/crash", "outcome": "1 found"}]
+FOUND = {"dumps": [DUMP], "looked": LOOKED}
+MADE = {
+    "path": "/var/tmp/savedump/archive-core.1234.tar.gz",
+    "sha256": "ab" * 32,
+    "size": 3 << 20,
+    "planned_size": 9 << 20,
+    "complete": True,
+    "changed": True,
+    "missing": [],
+    "dump": DUMP,
+}
+ARCHIVED = {"archives": [MADE], "not_archived": [], "looked": []}
+HOME = "/home/me/collected/web1/archive-core.1234.tar.gz"
+FETCHED = {"results": [{"item": MADE, "path": HOME, "sha256": "ab" * 32, "size": 3 << 20, "changed": True}]}
+VERIFIED = {"archives": [{"path": HOME, "intact": True, "complete": True, "problems": []}], "looked": []}
+DOWN = {"unreachable": True, "msg": "Task failed: Failed to connect to the host via ssh: ssh: connect: no route"}
+
+
+def changed(value, **keys):
+    return dict(value, **keys)
+
+
+def text(**outcomes):
+    return "\n".join(_summary.lines(outcomes, dest="/home/me/collected", here="/home/me"))
+
+
+def test_all_well():
+    outcome = _summary.outcome(FOUND, ARCHIVED, FETCHED, VERIFIED)
+    assert (outcome["status"], outcome["errors"], outcome["gaps"], outcome["changed"]) == ("complete", [], [], True)
+    assert [(each["path"], each["verified"]) for each in outcome["archives"]] == [(HOME, True)]
+    words = text(web1=outcome)
+    assert "collected/web1/archive-core.1234.tar.gz  (/usr/sbin/httpd, SIGSEGV, pid 1234, verified)" in words
+    assert "tar -xf collected/web1/archive-core.1234.tar.gz && archive-core.1234/run-gdb.sh" in words
+    json.dumps(outcome)
+
+
+@pytest.mark.parametrize("mark", ["", "-0123456789abcdef", "-abababab"])
+def test_the_folder_in_an_archive_is_named_right(mark):
+    made = changed(
+        MADE, path=MADE["path"].replace(".tar", mark + ".tar"), dump=changed(DUMP, identity="0123456789abcdef")
+    )
+    fetched = {"results": [changed(FETCHED["results"][0], item=made)]}
+    words = text(web1=_summary.outcome(FOUND, {"archives": [made]}, fetched))
+    assert words.endswith(" && archive-core.1234/run-gdb.sh")
+
+
+def test_a_second_run_says_so():
+    same = changed(MADE, changed=False)
+    fetched = {"results": [changed(FETCHED["results"][0], item=same, changed=False)]}
+    outcome = _summary.outcome(FOUND, {"archives": [same]}, fetched, VERIFIED)
+    assert not outcome["changed"]
+    assert "nothing new" in text(web1=outcome)
+
+
+def test_no_dumps_says_where_it_looked():
+    looked = [{"store": "core_pattern", "where": "/dir%d" % number, "outcome": "no dump"} for number in range(50)]
+    outcome = _summary.outcome({"dumps": [], "looked": looked}, {"skipped": True, "changed": False})
+    assert outcome["status"] == "no-dumps"
+    words = text(web1=outcome)
+    assert "no dumps" in words and "/dir0, /dir1" in words and "30 more: no dump" in words
+
+
+def test_a_host_that_is_down():
+    outcome = _summary.outcome(DOWN)
+    assert outcome["status"] == "unreachable"
+    assert "web1  NOT REACHED: ssh: connect: no route" in text(web1=outcome)
+
+
+def test_a_host_that_an_earlier_task_lost():
+    assert _summary.outcome(None)["status"] == "failed"
+
+
+def test_one_that_broke_at_once():
+    outcome = _summary.outcome({"failed": False, "msg": "Missing sudo password"})
+    assert outcome["status"] == "failed"
+    assert "--ask-become-pass" in text(web1=outcome)
+
+
+def test_a_gap_is_no_error_and_names_both_build_ids():
+    gap = {
+        "module": "libx.so.1",
+        "kind": "loaded",
+        "build_id": "aa11",
+        "attempts": [
+            {"path": "/opt/libx.so.1", "outcome": "absent"},
+            {"path": "/usr/lib/libx.so.1", "outcome": "other-build-id", "detail": "bb22"},
+        ],
+    }
+    made = changed(MADE, complete=False, missing=[gap, changed(gap, kind="debug")])
+    outcome = _summary.outcome(FOUND, {"archives": [made]}, FETCHED, VERIFIED)
+    assert (outcome["status"], outcome["errors"], len(outcome["gaps"])) == ("gaps", [], 1)
+    words = text(web1=outcome)
+    assert "INCOMPLETE" in words and "aa11" in words and "bb22" in words
+
+
+def test_a_truncated_dump_is_a_gap():
+    made = changed(MADE, dump=changed(DUMP, complete=False, incomplete_why="1 of 9 MiB are there"))
+    outcome = _summary.outcome(FOUND, {"archives": [made]}, FETCHED, VERIFIED)
+    assert outcome["status"] == "gaps"
+    assert "the dump itself is not whole: 1 of 9 MiB are there" in text(web1=outcome)
+
+
+def test_one_dump_that_failed_does_not_hide_the_others():
+    left = {"dump": "/var/crash/core.9", "why": "not a dump", "failed": True, "exit_status": 65}
+    outcome = _summary.outcome(FOUND, changed(ARCHIVED, not_archived=[left]), FETCHED, VERIFIED)
+    assert outcome["status"] == "failed"
+    assert outcome["archives"][0]["verified"]
+    assert "FAILED: /var/crash/core.9: not a dump" in text(web1=outcome)
+
+
+def test_one_that_was_passed_over_is_a_gap():
+    left = {"dump": "/var/crash/core.9", "why": "permission denied", "failed": False, "exit_status": 77}
+    assert _summary.outcome(FOUND, changed(ARCHIVED, not_archived=[left]), FETCHED, VERIFIED)["status"] == "gaps"
+
+
+def test_archiving_that_failed_as_a_whole():
+    outcome = _summary.outcome(FOUND, {"failed": False, "msg": "No space left on device"})
+    assert (outcome["status"], outcome["errors"]) == ("failed", ["No space left on device"])
+
+
+def test_a_transfer_that_failed():
+    outcome = _summary.outcome(FOUND, ARCHIVED, {"results": [{"item": MADE, "msg": "it ended at byte 5 of 9"}]})
+    assert outcome["status"] == "failed"
+    assert "was not fetched: it ended at byte 5 of 9" in text(web1=outcome)
+
+
+def test_a_damaged_archive():
+    damaged = {"path": HOME, "intact": False, "complete": False, "problems": ["core: SHA-256 differs"]}
+    outcome = _summary.outcome(FOUND, ARCHIVED, FETCHED, {"archives": [damaged], "looked": []})
+    assert outcome["status"] == "failed"
+    words = text(web1=outcome)
+    assert "DAMAGED" in words and "core: SHA-256 differs" in words
+
+
+def test_check_mode_says_how_many_bytes():
+    planned = changed(MADE, sha256=None, size=None)
+    outcome = _summary.outcome(FOUND, {"archives": [planned]})
+    words = text(web1=outcome)
+    assert "1 archive would be made, reading 9.0 MiB" in words
+    assert "/var/crash/core.1234 -> /var/tmp/savedump/archive-core.1234.tar.gz" in words
+
+
+def test_find_alone_lists_the_dumps():
+    words = text(web1=_summary.outcome(FOUND))
+    assert "/var/crash/core.1234  (/usr/sbin/httpd, SIGSEGV, pid 1234, 9.0 MiB, 2023-11-14 22:13:20 UTC)" in words
+
+
+def test_verify_alone():
+    proof = changed(MADE, path=HOME, intact=True, problems=[], changed=False)
+    outcome = _summary.outcome(None, None, None, {"archives": [proof], "looked": LOOKED})
+    assert (outcome["status"], outcome["archives"][0]["path"]) == ("complete", HOME)
+
+
+def test_the_total_counts_hosts():
+    outcomes = {
+        "web1": _summary.outcome(FOUND, ARCHIVED, FETCHED, VERIFIED),
+        "web2": _summary.outcome({"dumps": [], "looked": []}),
+        "web3": _summary.outcome(DOWN),
+    }
+    words = text(**outcomes)
+    assert "1 archive in collected (3.0 MiB); 1 of 3 hosts without dumps; 1 of 3 hosts not reached." in words
+
+
+@pytest.mark.parametrize("status", ["complete", "no-dumps", "unreachable", "failed", "gaps"])
+def test_every_status_can_be_reached(status):
+    values = {
+        "complete": _summary.outcome(FOUND),
+        "no-dumps": _summary.outcome({"dumps": [], "looked": []}),
+        "unreachable": _summary.outcome(DOWN),
+        "failed": _summary.outcome(None),
+        "gaps": _summary.outcome(
+            FOUND, {"archives": [], "not_archived": [{"dump": "x", "why": "y", "failed": False, "exit_status": 77}]}
+        ),
+    }
+    assert values[status]["status"] == status

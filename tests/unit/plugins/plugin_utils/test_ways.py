@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How bytes travel: the ssh command line, and a stream through a become that asks, tested on real processes."""
+
+import os
+
+import pytest
+from ansible_collections.savedump.toolkit.plugins.plugin_utils import _far_end, _ways
+
+MARKER = "BECOME-SUCCESS-abc"
+PROMPT = "[sudo via ansible, key=abc] password:"
+
+
+class Become:
+    """What an Ansible become plugin shows; the command is this test's own script."""
+
+    success = MARKER
+
+    def __init__(self, script):
+        self._script = script
+
+    def build_become_command(self, command, shell):
+        return self._script.replace("COMMAND", command)
+
+    def get_option(self, name, playcontext=None):
+        return {"become_user": "root", "become_pass": "secret"}[name]
+
+    def check_password_prompt(self, heard):
+        return PROMPT.encode() in heard
+
+    def check_incorrect_password(self, heard):
+        return b"Sorry, try again" in heard
+
+    def check_missing_password(self, heard):
+        return b"a password is required" in heard
+
+
+class Connection:
+    transport = "local"
+    host = "web1"
+    become = None
+    _shell = None
+    sshpass_pipe = None
+    options = {"ssh_executable": "ssh", "password": None}
+
+    def get_option(self, name):
+        return self.options[name]
+
+    def _build_command(self, binary, subsystem, *words):
+        ours = [b"-C", b"-o", b"ControlMaster=auto", b"-o", b"ControlPersist=60s", b"-o", b'User="admin"']
+        ours += [b"-o", b'ControlPath="/tmp/cp"']
+        first = []
+        if self.options["password"]:
+            self.sshpass_pipe = os.pipe()
+            first = [b"sshpass", b"-d%d" % self.sshpass_pipe[0]]
+        return first + [binary.encode()] + ours + [word.encode() for word in words]
+
+
+class Action:
+    def __init__(self, become=None):
+        self._connection = Connection()
+        self._connection.become = become
+        self._play_context = type("Context", (), {"executable": "/bin/sh", "password": None})
+
+    def _get_remote_user(self):
+        return "admin"
+
+    def get_become_option(self, name):
+        return self._connection.become.get_option(name)
+
+
+def pull(command, become=None, stall=20):
+    got = []
+    _ways.stream(Action(become), "local", command, got.append, stall)
+    return b"".join(got)
+
+
+def test_bytes_come_as_they_are():
+    assert pull(r"printf 'a\000\377\r\n'; head -c 3000000 /dev/zero") == b"a\0\xff\r\n" + bytes(3000000)
+
+
+def test_behind_a_become_that_asks_for_a_password():
+    asks = (
+        "printf '%s' '" + PROMPT + '\' >&2; read word; [ "$word" = secret ] || exit 1; '
+        "printf 'lecture\\n" + MARKER + "\\n'; COMMAND"
+    )
+    assert pull(r"printf '\n\nBECOME-SUCCESS-abc\n'", Become(asks)) == b"\n\nBECOME-SUCCESS-abc\n"
+
+
+def test_behind_a_become_that_does_not_ask():
+    assert pull("printf x", Become("echo " + MARKER + "; COMMAND")) == b"x"
+
+
+@pytest.mark.parametrize("words", ["Sorry, try again.", "sudo: a password is required"])
+def test_a_wrong_password_is_refused_at_once(words):
+    # No process that hangs on is waited for: the sleep is longer than any test may last.
+    with pytest.raises(_ways.Refused, match="no privileges"):
+        pull("printf x", Become("echo '%s' >&2; exec sleep 3000; COMMAND" % words))
+
+
+def test_failure_before_the_first_byte_is_refused():
+    with pytest.raises(_ways.Refused, match="exit status 3.*no such"):
+        pull("echo no such >&2; exit 3")
+
+
+def test_failure_after_some_bytes_is_broken():
+    with pytest.raises(_ways.Broken, match="exit status 3"):
+        pull("echo some; exit 3")
+
+
+def test_standing_still_is_broken():
+    with pytest.raises(_ways.Broken, match="no byte for 1 seconds"):
+        pull("echo some; exec sleep 300", stall=1)
+
+
+def test_going_slowly_is_not_standing_still():
+    assert pull("for i in 1 2 3 4 5 6 7; do echo $i; sleep 0.5; done", stall=3) == b"1\n2\n3\n4\n5\n6\n7\n"
+
+
+def test_an_ssh_of_our_own_has_no_compression_and_no_multiplexing():
+    argv = _ways._ssh_argv(Connection(), "cat x", own=True)
+    assert argv[0] == b"ssh" and argv[-2:] == [b"web1", b"cat x"]
+    assert b"-C" not in argv
+    # The first of two equal options wins in ssh.
+    assert argv.index(b"ControlPath=none") < argv.index(b'ControlPath="/tmp/cp"')
+
+
+def test_a_login_password_goes_through_the_open_connection(monkeypatch):
+    monkeypatch.setitem(Connection.options, "password", "secret")
+    connection = Connection()
+    argv = _ways._ssh_argv(connection, "cat x", own=False)
+    assert argv[0] == b"ssh" and b"sshpass" not in argv and b'ControlPath="/tmp/cp"' in argv
+    assert connection.sshpass_pipe is None  # closed, or each archive would leave two descriptors
+
+
+@pytest.mark.parametrize(
+    "transport, become, expected",
+    [
+        ("local", False, ("local", "chunks")),
+        ("ssh", True, ("ssh-own", "ssh-shared", "chunks")),
+        ("ansible.builtin.ssh", False, ("ssh-own", "ssh-shared", "chunks")),
+        ("community.docker.docker", True, ("copy", "chunks")),
+        ("containers.podman.podman", True, ("copy", "chunks")),
+        ("kubernetes.core.kubectl", False, ("copy", "chunks")),
+        ("kubernetes.core.kubectl", True, ("chunks",)),
+        ("ansible.builtin.paramiko_ssh", False, ("copy", "chunks")),
+        ("ansible.builtin.paramiko_ssh", True, ("chunks",)),
+        ("community.aws.aws_ssm", False, ("chunks",)),
+    ],
+)
+def test_ways(transport, become, expected):
+    action = Action(Become("") if become else None)
+    action._connection.transport = transport
+    assert _ways.ways_for(action) == expected
+
+
+class Chunked(Action):
+    """Answers each command by running it here; `cut` lets it fail from that call on."""
+
+    def __init__(self, cut=None):
+        super().__init__()
+        self._left = cut
+
+    def _low_level_execute_command(self, command):
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                return {"rc": 255, "stdout": "", "stderr": "link is down"}
+        with os.popen(command) as stream:
+            return {"rc": 0, "stdout": stream.read(), "stderr": ""}
+
+
+def test_chunks(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(os.urandom(_ways.CHUNK + 5))
+    got = []
+    _ways.chunks(Chunked(), _far_end.FarEnd(str(path), None), 0, _ways.CHUNK + 5, got.append)
+    assert b"".join(got) == path.read_bytes()
+
+
+@pytest.mark.parametrize("cut, expected", [(0, _ways.Refused), (1, _ways.Broken)])
+def test_chunks_that_end_early(tmp_path, cut, expected):
+    path = tmp_path / "f"
+    path.write_bytes(os.urandom(_ways.CHUNK + 5))
+    with pytest.raises(expected, match="link is down"):
+        _ways.chunks(Chunked(cut), _far_end.FarEnd(str(path), None), 0, _ways.CHUNK + 5, lambda data: None)
