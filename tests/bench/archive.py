@@ -63,9 +63,12 @@ def compare(title, folder, ours, theirs, output=None):
     walls = {command: statistics.median(wall for wall, _ in rows[command]) for command in rows}
     peaks = {command: max(peak for _, peak in rows[command]) for command in rows}
     ratio = statistics.median(a[0] / b[0] for a, b in zip(rows[ours], rows[theirs]))
-    print("%-34s %8.2f s %8.2f s  ratio %.2f  peak %4.0f / %4.0f MiB" % (
-        title, walls[ours], walls[theirs], ratio, peaks[ours], peaks[theirs]) + (
-        "  size %.1f / %.1f MiB" % (sizes[ours] / 2.0**20, sizes[theirs] / 2.0**20) if output else ""), flush=True)
+    print(
+        "%-34s %8.2f s %8.2f s  ratio %.2f  peak %4.0f / %4.0f MiB"
+        % (title, walls[ours], walls[theirs], ratio, peaks[ours], peaks[theirs])
+        + ("  size %.1f / %.1f MiB" % (sizes[ours] / 2.0**20, sizes[theirs] / 2.0**20) if output else ""),
+        flush=True,
+    )
 
 
 def main():
@@ -78,20 +81,32 @@ def main():
         sparse = crash(folder, "sparse.c", ["-static", "-nostdlib", "-ffreestanding", "-O1"])
         for core in (big, sparse):
             status = os.stat(core)
-            print("%s: %.1f MiB, %.1f MiB on disk" % (
-                os.path.basename(core), status.st_size / 2.0**20, status.st_blocks / 2048.0))
+            print(
+                "%s: %.1f MiB, %.1f MiB on disk"
+                % (os.path.basename(core), status.st_size / 2.0**20, status.st_blocks / 2048.0)
+            )
         print("%-34s %10s %10s" % ("", "savedump", "other"))
         ours = SAVEDUMP + " archive -q %s -o $DIR/out --format %s"
         tar = "tar -S -c -C $DIR %s | %s > $DIR/out/other"
         compare("tar.zst | zstd -T0", folder, ours % (big, "tar.zst"), tar % ("big.core", "zstd -q -T0"), output)
         compare("tar.gz | pigz", folder, ours % (big, "tar.gz"), tar % ("big.core", "pigz"), output)
         compare("tar | tar -S", folder, ours % (big, "tar"), tar % ("big.core", "cat"), output)
-        compare("sparse 4 GiB, tar.gz | tar -S|gzip", folder, ours % (sparse, "tar.gz"), tar % ("sparse.core", "gzip"), output)
+        compare(
+            "sparse 4 GiB, tar.gz | tar -S|gzip",
+            folder,
+            ours % (sparse, "tar.gz"),
+            tar % ("sparse.core", "gzip"),
+            output,
+        )
         gdb = "gdb -nx -batch -iex 'set debuginfod enabled off' %s -core %s -ex 'info sharedlibrary' > /dev/null 2>&1"
         for core in (big, sparse):
             program = core.replace(".core", "")
-            compare("inspect %s | gdb info shared" % os.path.basename(core), folder,
-                    SAVEDUMP + " inspect %s > /dev/null" % core, gdb % (program, core))
+            compare(
+                "inspect %s | gdb info shared" % os.path.basename(core),
+                folder,
+                SAVEDUMP + " inspect %s > /dev/null" % core,
+                gdb % (program, core),
+            )
     finally:
         shutil.rmtree(folder)
 

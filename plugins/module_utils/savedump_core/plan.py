@@ -23,6 +23,8 @@ THREAD_DB = OWN + "/thread-db/libthread_db.so.1"
 BUILD_ID_TREE = "usr/lib/debug/.build-id"
 _DISPLACED = OWN + "/files"
 _FIRST, _LAST = "manifest.json", "SHA256SUMS"
+# Top folders that distributions turn into links when they merge /usr (Debian's usrmerge, Fedora's UsrMove).
+_MERGED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=@%:,~-]")
 # NAME_MAX of Linux's file systems is 255 bytes; room for "archive-", an identity and a suffix.
@@ -43,6 +45,7 @@ def make_plan(dump: Dump, dump_name: str, findings: Findings, sysroot: Sysroot) 
         layout.add_module(files)
     for files in findings.files:
         layout.add_names(files, sysroot)
+    layout.add_merged_folders(sysroot)
     if findings.thread_db is not None:
         layout.add_file(THREAD_DB, "thread-db", findings.thread_db)
     dump_path = layout.place_dump(name)
@@ -149,6 +152,17 @@ class _Layout:
                 self._add_absolute_name(name, path, sysroot)
             else:
                 self._relative_names.setdefault(os.path.basename(name), {})[name] = path
+
+    def add_merged_folders(self, sysroot: Sysroot) -> None:
+        """The host's own /lib -> usr/lib and their like, for names that the link map of a dump does not tell."""
+        for folder in _MERGED:
+            try:
+                resolved = sysroot.resolve(folder)
+            except OSError:
+                continue
+            target = resolved.path.lstrip("/")
+            if resolved.links and target in self._folders:
+                self._add_link(folder.lstrip("/"), target)
 
     def _add_absolute_name(self, name: str, path: str, sysroot: Sysroot) -> None:
         directory, base = os.path.split(name)

@@ -64,10 +64,10 @@ class _Seeker:
 
     def __init__(self, dump: Dump, options: SearchOptions, owner: Optional[Owner]) -> None:
         self._machine = dump.machine
-        self._bits = dump.bits
         self._unverified = options.allow_unverified
-        self._owner = owner
         self._roots = Roots(Sysroot(options.sysroot), options.search_paths)
+        # A sysroot is the caller's word, not the dump's, and may lie where only the caller can look.
+        self._owner = owner if self._roots.sysroot.root == "/" else None
         self._answers: Dict[Want, Tuple[Result, Optional[_Proven]]] = {}
 
     def files_of(self, module: Module) -> ModuleFiles:
@@ -101,25 +101,36 @@ class _Seeker:
         return ModuleFiles(module=module, file=loaded, debug=debug, supplementary=supplementary)
 
     def thread_db(self, files: Tuple[ModuleFiles, ...]) -> Optional[Found]:
-        """libthread_db.so.1 for the debugger's word size, from beside the libc that was found or, for a 32-bit program
-        of a 64-bit host, from that host's own folders."""
-        for one in files:
-            if not isinstance(one.file, Found) or not os.path.basename(one.file.at).startswith(("libc.so.", "libc-")):
+        """libthread_db.so.1 for the debugger's word size: from beside the libc that was found, or from the host's own
+        folders for a static program and for a 32-bit one of a 64-bit host."""
+        beside = [
+            os.path.dirname(one.file.at)
+            for one in files
+            if isinstance(one.file, Found) and os.path.basename(one.file.at).startswith(("libc.so.", "libc-"))
+        ]
+        machines = _DEBUGGERS_MACHINE.get(self._machine, (self._machine,))
+        for folder in beside + self._library_folders():
+            path = os.path.join(folder, "libthread_db.so.1")
+            try:
+                on_disk = read_elf(os.path.realpath(path))
+            except (OSError, Refused):
                 continue
-            folders = [os.path.dirname(one.file.at)]
-            if self._bits == 32:
-                folders = [self._roots.sysroot.host_path(path) for path in _HOST_LIBRARIES] + folders
-            for folder in folders:
-                path = os.path.join(folder, "libthread_db.so.1")
+            if on_disk.elf.header.machine_name not in machines:
+                continue
+            # gdb will run it on the analyst's machine: never one that a third person could have put there.
+            if on_disk.uid in (0, os.geteuid()) and not on_disk.mode & 0o022:
                 want = Want(kind=LOADED, module="libthread_db.so.1", build_id=None, paths=(path,))
-                try:
-                    on_disk = read_elf(os.path.realpath(path))
-                except (OSError, Refused):
-                    continue
-                # gdb will run it on the analyst's machine: never one that a third person could have put there.
-                if on_disk.uid in (0, os.geteuid()) and not on_disk.mode & 0o022:
-                    return _found(want, on_disk, BY_PATH, ())
+                return _found(want, on_disk, BY_PATH, ())
         return None
+
+    def _library_folders(self) -> List[str]:
+        """Where distributions keep their libraries: Debian's multiarch folders, then /usr/lib64 and /usr/lib."""
+        top = self._roots.sysroot.host_path("/usr/lib")
+        try:
+            names = sorted(name for name in os.listdir(top) if "-linux-gnu" in name)
+        except OSError:
+            names = []
+        return [os.path.join(top, name) for name in names] + [top + "64", top]
 
     def _answer(self, want: Want) -> Tuple[Result, Optional[_Proven]]:
         key = want._replace(module="")
@@ -185,7 +196,8 @@ class _Seeker:
         return NO_BUILD_ID, "the dump has no build ID to prove it by"
 
 
-_HOST_LIBRARIES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/lib64", "/usr/lib")
+# The machine of the debugger that opens a dump of this machine, where the two differ.
+_DEBUGGERS_MACHINE = {"i386": ("x86_64", "i386"), "x32": ("x86_64",)}
 
 
 def _unique(paths: Tuple[Optional[str], ...]) -> Tuple[str, ...]:

@@ -6,22 +6,24 @@ that gets its name only when every hash and every build ID was right.
 """
 
 import hashlib
+import io
 import json
 import os
+import re
 import shutil
 import tempfile
 from contextlib import contextmanager
-from typing import IO, Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import IO, Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import compression
 from .elf.file import describe
-from .errors import BadDump, CannotWrite, SavedumpError, ToolMissing
+from .errors import BadDump, CannotWrite, ToolMissing
 from .manifest import MANIFEST_SCHEMA
 from .model import Json
 from .sysroot import Refused, open_regular
 from .tarstream import reader, sparse, sums
 from .tarstream.reader import Member
-from .tarstream.sparse import Digest
+from .tarstream.sparse import Digest, Placed
 
 MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
 # A manifest of 300 modules with all their attempts has 1 MB; Python's JSON takes ten times a document's size.
@@ -29,6 +31,8 @@ MAX_MANIFEST = 16 << 20
 MAX_SUMS = 16 << 20
 MAX_MEMBERS = 100000
 MAX_PROBLEMS = 1000
+# PATH_MAX of include/uapi/linux/limits.h
+MAX_PATH = 4096
 # Of a file whose build ID is to be read; beyond it, the copy goes to a temporary file.
 _IN_MEMORY = 16 << 20
 # The kernel's own limit on links in one path (include/linux/namei.h, MAXSYMLINKS).
@@ -73,18 +77,17 @@ def is_archive(path: str) -> bool:
 
 
 def read_manifest(path: str) -> Json:
-    """The manifest alone: reads no more of the archive than that. Raises BadDump if it is none, ToolMissing, OSError."""
+    """The manifest, reading no more of the archive than that. Raises BadDump if it is none, ToolMissing, OSError."""
     with _opened(path) as (stream, _):
-        _, _, manifest = _first(path, reader.members(stream))
-    return manifest
+        return _first(path, reader.members(stream)).manifest
 
 
 def verify(path: str) -> Verified:
     """Check every hash, every size, every build ID, that each listed member is there and no other, and that the archive
     is whole. Raises BadDump if it is no archive, ToolMissing, OSError."""
     with _opened(path) as (stream, file):
-        check = _Check(path, reader.members(stream))
-        check.run(_Spool())
+        check = _Check(path, reader.members(stream), MAX_PROBLEMS)
+        check.run(_Receiver())
         file.drain()
     return Verified(
         path=path,
@@ -103,26 +106,24 @@ def unpack(path: str, into: str) -> Opened:
     Raises BadDump for an archive with any problem, CannotWrite if the folder is there already or the disk is too small,
     ToolMissing, OSError."""
     with _opened(path) as (stream, _):
-        check = _Check(path, reader.members(stream))
+        check = _Check(path, reader.members(stream), 1)
         target = os.path.join(into, check.top)
         if os.path.lexists(target):
             raise CannotWrite("%s is there already" % target, "move it away, or unpack into another folder")
         # Beside the target, so that the rename stays on one file system.
         part = tempfile.mkdtemp(prefix=".unpacking-", dir=into)
         try:
-            check.run(_Folder(part, check.top))
+            check.run(_Folder(part))
             if check.problems:
-                raise BadDump(_summary(path, check.problems), "savedump verify lists all; fetch the archive once more")
+                raise BadDump(
+                    "%s was not unpacked: %s" % (path, check.problems[0]),
+                    "`savedump verify` lists all that is wrong; fetch the archive once more",
+                )
             os.rename(part, target)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
     return Opened(path=target, manifest=check.manifest)
-
-
-def _summary(path: str, problems: List[str]) -> str:
-    more = " (and %d more)" % (len(problems) - 1) if len(problems) > 1 else ""
-    return "%s was not unpacked: %s%s" % (path, problems[0], more)
 
 
 class _HashedFile:
@@ -164,15 +165,25 @@ def _opened(path: str) -> Iterator[Tuple[Any, _HashedFile]]:
             stream.close()
 
 
-def _first(path: str, members: Iterator[Member]) -> Tuple[str, Digest, Json]:
-    """The top folder's name, the digest of the manifest, and the manifest."""
+class _First(NamedTuple):
+    """The first member: the manifest."""
+
+    top: str
+    content: bytes
+    manifest: Json
+
+
+def _first(path: str, members: Iterator[Member]) -> _First:
+    """Raises BadDump if the first member is no manifest of a schema known here."""
     try:
         member = next(members, None)
-        folder, _, base = member.name.partition("/") if member else ("", "", "")
-        if member is None or member.kind != reader.FILE or base != MANIFEST or folder in ("", ".", ".."):
-            what = "empty" if member is None else "%s, not %s" % (_shown(member.name), MANIFEST)
-            raise BadDump("its first member is " + what)
-        content, digest = _content(member, MAX_MANIFEST)
+        if member is None:
+            raise BadDump("it is empty")
+        top, _, base = member.name.partition("/")
+        # No hidden folder: unpacked at home, ".ssh" would be more than a folder.
+        if member.kind != reader.FILE or base != MANIFEST or not re.fullmatch(r"([^.\0][^\0]*\.)?archive-[^\0]*", top):
+            raise BadDump("its first member is %s, not archive-…/%s" % (_shown(member.name), MANIFEST))
+        content = _content(member, MAX_MANIFEST)
     except BadDump as error:
         raise BadDump("%s is no archive of savedump: %s" % (path, error.message)) from None
     try:
@@ -182,25 +193,310 @@ def _first(path: str, members: Iterator[Member]) -> Tuple[str, Digest, Json]:
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if schema != MANIFEST_SCHEMA:
         raise BadDump(
-            "%s: manifest.json is of schema %s, not %s" % (path, json.dumps(schema), MANIFEST_SCHEMA),
+            "%s: manifest.json is of schema %s, not %s" % (path, json.dumps(schema)[:80], MANIFEST_SCHEMA),
             "a newer savedump may read it",
         )
-    return folder, digest, manifest
+    return _First(top, content, manifest)
 
 
-def _content(member: Member, limit: int) -> Tuple[bytes, Digest]:
+def _content(member: Member, limit: int) -> bytes:
     """A small member's content. Raises BadDump if it is sparse or larger than `limit`."""
     if member.extents is not None or member.size > limit:
-        raise BadDump("%s has %d bytes" % (_shown(member.name), member.size))
-    content = b"".join(member.chunks())
-    return content, sparse.digest_of(member.data, member.size, [content])
+        raise BadDump("%s has %d bytes, more than are taken" % (_shown(member.name), member.size))
+    return b"".join(member.chunks())
+
+
+class _Enough(Exception):
+    """There are as many problems as are wanted."""
+
+
+class _Check:
+    """One pass over an archive: collects its problems, and hands its members to a receiver."""
+
+    def __init__(self, path: str, members: Iterator[Member], most: int) -> None:
+        """Reads the manifest; `most`: problems after which to stop. Raises BadDump if this is no archive."""
+        first = _first(path, members)
+        self.top, self.manifest = first.top, first.manifest
+        self.problems: List[str] = []
+        self._first = first
+        self._members = members
+        self._most = most
+        self._listed: Dict[bytes, Json] = {}
+        # What was seen, by the bytes of its path below the top folder.
+        self._digests: Dict[bytes, Digest] = {}
+        self._links: Dict[bytes, bytes] = {}
+        self._sums: Optional[Dict[str, Digest]] = None
+
+    def run(self, receiver: "_Receiver") -> None:
+        try:
+            self._read_manifest()
+            self._take_content(MANIFEST, self._first.content, receiver)
+            try:
+                for count, member in enumerate(self._members, 1):
+                    if count > MAX_MEMBERS:
+                        raise BadDump("it has more than %d members" % MAX_MEMBERS)
+                    self._take(member, receiver)
+            except BadDump as error:
+                self._problem(error.message)
+            self._compare()
+            self._check_paths()
+        except _Enough:
+            return
+        for link, target in self._links.items():
+            receiver.link(os.fsdecode(link), os.fsdecode(target))
+
+    def _problem(self, text: str) -> None:
+        self.problems.append(text)
+        if len(self.problems) == self._most:
+            raise _Enough
+
+    def _read_manifest(self) -> None:
+        for key, kind in (("files", list), ("missing", list), ("complete", bool), ("dump", dict)):
+            if not isinstance(self.manifest.get(key), kind):
+                self._problem("manifest.json: %s is not there, or not of the right type" % key)
+        files = self.manifest.get("files")
+        for number, entry in enumerate(files if isinstance(files, list) else []):
+            try:
+                path = _key(entry["path"])
+                if not isinstance(entry["size"], int):
+                    raise TypeError("size")
+            except (AttributeError, KeyError, TypeError, UnicodeEncodeError):
+                self._problem("manifest.json: files[%d] is damaged" % number)
+                continue
+            if path in self._listed:
+                self._problem("manifest.json lists %s twice" % _shown(entry["path"]))
+            self._listed[path] = entry
+
+    def _take(self, member: Member, receiver: "_Receiver") -> None:
+        """One member after the manifest. What has a problem is not received."""
+        name = _inside(member.name, self.top)
+        if name is None:
+            # Some tars store "archive-x/" itself.
+            if member.kind != reader.DIRECTORY or member.name != self.top:
+                self._problem("%s does not lie in %s/" % (_shown(member.name), _shown(self.top)))
+            return
+        if self._sums is not None:
+            self._problem("%s follows SHA256SUMS, which is to be the last" % _shown(name))
+        key = os.fsencode(name)
+        if member.kind == reader.DIRECTORY:
+            receiver.folder(name)
+        elif key in self._digests or key in self._links or (name == SUMS and self._sums is not None):
+            self._problem("%s is there twice" % _shown(name))
+        elif name == SUMS and member.kind == reader.FILE:
+            self._take_sums(member, receiver)
+        elif key not in self._listed:
+            self._problem("%s is not in manifest.json" % _shown(name))
+        elif member.kind == reader.SYMLINK:
+            self._take_link(name, key, member.target)
+        elif member.kind == reader.FILE:
+            self._take_file(name, key, member, receiver)
+        else:
+            self._problem("%s is neither file, folder nor symbolic link" % _shown(name))
+
+    def _take_content(self, name: str, content: bytes, receiver: "_Receiver") -> None:
+        data = sparse.whole(len(content))
+        self._digests[os.fsencode(name)] = sparse.digest_of(data, len(content), [content])
+        with receiver.file(name, data, len(content)) as file:
+            file.write(content)
+
+    def _take_sums(self, member: Member, receiver: "_Receiver") -> None:
+        self._sums = {}
+        content = _content(member, MAX_SUMS)
+        with receiver.file(SUMS, member.data, member.size) as file:
+            file.write(content)
+        try:
+            self._sums = sums.parse_sums(content)
+        except BadDump as error:
+            self._problem(error.message)
+
+    def _take_link(self, name: str, key: bytes, target: str) -> None:
+        listed = self._listed[key].get("target")
+        raw = os.fsencode(target)
+        if not isinstance(listed, str) or _key(listed) != raw:
+            self._problem("%s is a link to %s, which manifest.json does not say" % (_shown(name), _shown(target)))
+        elif not target or len(raw) > MAX_PATH or b"\0" in raw:
+            self._problem("%s is a link to something that is no path" % _shown(name))
+        else:
+            self._links[key] = raw
+
+    def _take_file(self, name: str, key: bytes, member: Member, receiver: "_Receiver") -> None:
+        entry = self._listed[key]
+        linked = entry.get("target") is not None
+        if entry["size"] != member.size or linked:
+            what = "a link" if linked else "a file of %d bytes" % entry["size"]
+            self._problem("%s has %d bytes, and is %s in manifest.json" % (_shown(name), member.size, what))
+            return
+        build_id = entry.get("build_id")
+        proven = build_id is not None and entry.get("role") != "dump"
+        hasher = sparse.Hasher(member.data, member.size)
+        with receiver.file(name, member.data, member.size, reread=proven) as file:
+            for chunk in member.chunks():
+                file.write(chunk)
+                hasher.update(chunk)
+            found = _build_id(file, member.size) if proven else build_id
+        if found != build_id:
+            self._problem("%s has build ID %s, and %s in manifest.json" % (_shown(name), found, _shown(str(build_id))))
+        self._digests[key] = hasher.digest()
+
+    def _compare(self) -> None:
+        """What was seen with what manifest.json and SHA256SUMS say."""
+        for key, entry in self._listed.items():
+            name = os.fsdecode(key)
+            digest = self._digests.get(key)
+            if digest is None and key not in self._links:
+                self._problem("%s is in manifest.json, and missing or unusable here" % _shown(name))
+            elif digest is not None and entry.get("sha256") is not None:
+                self._same(name, digest, Digest(sparse.SHA256, str(entry["sha256"])), MANIFEST)
+        if self._sums is None:
+            self._problem("SHA256SUMS is missing")
+            return
+        listed = {os.fsencode(name): digest for name, digest in self._sums.items()}
+        for key, digest in self._digests.items():
+            if key in listed:
+                self._same(os.fsdecode(key), digest, listed.pop(key), SUMS)
+            else:
+                self._problem("%s is not in SHA256SUMS" % _shown(os.fsdecode(key)))
+        for key in listed:
+            if key not in self._listed:
+                self._problem("%s is in SHA256SUMS, and not in the archive" % _shown(os.fsdecode(key)))
+
+    def _same(self, name: str, found: Digest, said: Digest, where: str) -> None:
+        if found.algorithm != said.algorithm:
+            self._problem("%s: %s gives its %s, which is not how it is stored here; repacked by another tool?"
+                          % (_shown(name), where, said.algorithm))  # fmt: skip
+        elif found != said:
+            self._problem("%s: SHA-256 is %s, and %s in %s" % (_shown(name), found.hex, _shown(said.hex), where))
+
+    def _check_paths(self) -> None:
+        """No member lies below a file or a link, and no link leads out of the archive."""
+        paths = sorted(key.split(b"/") for key in list(self._digests) + list(self._links))
+        for above, below in zip(paths, paths[1:]):
+            if below[: len(above)] == above:
+                self._problem("%s lies below a file or link" % _shown(os.fsdecode(b"/".join(below))))
+        for key, target in self._links.items():
+            if _leads_out(key, self._links):
+                self._problem("%s is a link that leads out: %s"
+                              % (_shown(os.fsdecode(key)), _shown(os.fsdecode(target))))  # fmt: skip
+
+
+def _inside(name: str, top: str) -> Optional[str]:
+    """The path of a member below the top folder; None if it lies elsewhere or is no plain path."""
+    parts = name.split("/")
+    if len(os.fsencode(name)) > MAX_PATH or len(parts) < 2 or parts[0] != top or "\0" in name:
+        return None
+    if any(part in ("", ".", "..") for part in parts):
+        return None
+    return "/".join(parts[1:])
+
+
+def _leads_out(path: bytes, links: Dict[bytes, bytes]) -> bool:
+    """True if following `path` through these links goes above the top folder, or round and round. A chain of names is
+    not enough to look at: behind a link, ".." is the parent of where it leads."""
+    done: List[bytes] = []
+    todo = path.split(b"/")[::-1]
+    followed = 0
+    while todo:
+        part = todo.pop()
+        if part == b"..":
+            if not done:
+                return True
+            done.pop()
+        elif part not in (b"", b"."):
+            done.append(part)
+            target = links.get(b"/".join(done))
+            if target is not None:
+                followed += 1
+                if target.startswith(b"/") or followed > _MAX_LINKS:
+                    return True
+                done.pop()
+                todo.extend(target.split(b"/")[::-1])
+    return False
+
+
+def _build_id(file: "Placed", size: int) -> Optional[str]:
+    """The build ID in an ELF file's own bytes, in hex; None if there is none, or it is no ELF file."""
+    try:
+        build_id = describe(file.read_at, size).build_id
+    except BadDump:
+        return None
+    return None if build_id is None else build_id.hex()
+
+
+class _Receiver:
+    """Takes members and keeps nothing but what has to be read once more, for verify()."""
+
+    def folder(self, name: str) -> None:
+        """A folder of the archive."""
+
+    def link(self, name: str, target: str) -> None:
+        """A link, when all files were received and all links were found to be harmless."""
+
+    @contextmanager
+    def file(self, name: str, data: List[sparse.Extent], size: int, reread: bool = False) -> Iterator[Placed]:
+        """A file of `size` bytes whose data lies at these extents."""
+        if not reread:
+            yield Placed(None, data, size)
+            return
+        with io.BytesIO() if size <= _IN_MEMORY else tempfile.TemporaryFile() as file:
+            yield Placed(file, data, size)
+
+
+@contextmanager
+def _in_the_way(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError):
+        raise BadDump("%s: another member is in its way" % _shown(name)) from None
+
+
+class _Folder(_Receiver):
+    """Makes a folder of the members. It is empty, private, and free of links until all files are written."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+
+    def folder(self, name: str) -> None:
+        with _in_the_way(name):
+            os.makedirs(os.path.join(self._root, name), mode=0o700, exist_ok=True)
+
+    def link(self, name: str, target: str) -> None:
+        with _in_the_way(name):
+            os.symlink(target, self._place(name))
+
+    @contextmanager
+    def file(self, name: str, data: List[sparse.Extent], size: int, reread: bool = False) -> Iterator[Placed]:
+        self._check_space(sparse.stored_size(data))
+        # Launchers are the only files to be run; whatever the archive says, nothing here is for others.
+        mode = 0o700 if name.startswith("run-") and name.endswith(".sh") and "/" not in name else 0o600
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with _in_the_way(name):
+            descriptor = os.open(self._place(name), flags, mode)
+        with os.fdopen(descriptor, "w+b") as file:
+            yield Placed(file, data, size)
+            file.flush()
+            os.ftruncate(file.fileno(), size)
+
+    def _place(self, name: str) -> str:
+        place = os.path.join(self._root, name)
+        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+        return place
+
+    def _check_space(self, wanted: int) -> None:
+        status = os.statvfs(self._root)
+        free = status.f_bavail * status.f_frsize
+        if wanted > free:
+            raise CannotWrite(
+                "%s has %d bytes free, and the next file takes %d" % (os.path.dirname(self._root), free, wanted),
+                "unpack into another folder",
+            )
 
 
 def _key(path: str) -> bytes:
-    """A path's bytes. In JSON they are as UTF-8 has them, whatever this host's encoding; see manifest.to_bytes."""
+    """The bytes of a path in JSON, which are as UTF-8 has them, whatever this host's encoding is."""
     return path.encode("utf-8", "surrogateescape")
 
 
 def _shown(name: str) -> str:
-    """A name as a person may see it: no control characters, no escape sequences."""
-    return name if name.isprintable() else ascii(name)
+    """A name as a person may see it: no control characters, no escape sequences, no megabyte of it."""
+    short = name if len(name) <= MAX_PATH else name[:MAX_PATH] + "…"
+    return short if short.isprintable() else ascii(short)

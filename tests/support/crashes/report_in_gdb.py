@@ -84,7 +84,7 @@ report = {
     "threads": threads(),
     "libraries": libraries(),
     "opened": opened(),
-    "backtrace": text_of("thread apply all bt"),
+    "backtrace": text_of("thread apply all -c bt"),
 }
 with open(os.environ["CRASH_REPORT"], "w") as stream:
     json.dump(report, stream, indent=1)

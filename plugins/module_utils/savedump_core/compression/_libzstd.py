@@ -85,7 +85,7 @@ class Decoder:
         problem = _problem(wanted)
         if problem:
             raise _native.DamagedFrame(problem)
-        return _native.Step(self._input.pos, self._memory[: self._output.pos], wanted)
+        return _native.Step(self._input.pos, _native.content_of(self._memory, self._output.pos), wanted)
 
     def __del__(self) -> None:
         if getattr(self, "_context", None):
@@ -140,7 +140,7 @@ class Writer:
                 if problem:
                     raise SavedumpError("libzstd cannot compress (%s)" % problem)
                 if self._output.pos:
-                    write_all(self._sink, self._memory[: self._output.pos])
+                    write_all(self._sink, _native.content_of(self._memory, self._output.pos))
         except BaseException:
             self.abort()
             raise

@@ -25,8 +25,15 @@ def address_of(data: Any) -> Any:
     import ctypes
 
     if isinstance(data, bytes):
-        return ctypes.cast(data, ctypes.c_void_p)
+        return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p)
     return ctypes.cast((ctypes.c_char * len(data)).from_buffer(data), ctypes.c_void_p)
+
+
+def content_of(buffer: Any, size: int) -> bytes:
+    """The first bytes of a ctypes buffer."""
+    import ctypes
+
+    return ctypes.string_at(buffer, size)
 
 
 class Step(NamedTuple):

@@ -32,10 +32,10 @@ def _start(arguments: Sequence[str], errors: IO[bytes]) -> "subprocess.Popen[byt
 
 
 def _words(errors: IO[bytes]) -> str:
-    """The last line that the program wrote to stderr."""
+    """The first line that the program wrote to stderr."""
     errors.seek(0)
     lines = errors.read(1 << 12).decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else ""
+    return lines[0] if lines else ""
 
 
 class _Pump(threading.Thread):
@@ -46,8 +46,8 @@ class _Pump(threading.Thread):
         self._source = source
         self._sink = sink
         self.copied = 0
-        self.read_error = None  # type: Optional[OSError]
-        self.write_error = None  # type: Optional[OSError]
+        self.read_error: Optional[OSError] = None
+        self.write_error: Optional[OSError] = None
 
     def run(self) -> None:
         while True:
@@ -83,12 +83,12 @@ class ProgramReader:
         self._process = _start(arguments, self._errors)
         self._feeder = _Feeder(fileobj, self._process.stdin)
         self._feeder.start()
-        self._failure = None  # type: Optional[Exception]
+        self._failure: Optional[Exception] = None
         self._open = True
 
     def read(self, size: int = INPUT) -> bytes:
         """As Reader.read."""
-        pieces = []  # type: List[bytes]
+        pieces: List[bytes] = []
         assert self._process.stdout is not None
         while size > 0 and self._open:
             piece = self._process.stdout.read(size)
@@ -175,7 +175,7 @@ class ProgramWriter:
         self._process.wait()
         self._drain.join()
         words = _words(self._errors)
-        error = self._drain.write_error  # type: Optional[Exception]
+        error: Optional[Exception] = self._drain.write_error
         self.abort()
         return error or SavedumpError("the %s program failed (%s)" % (self._name, words))
 

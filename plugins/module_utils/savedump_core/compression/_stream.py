@@ -100,7 +100,7 @@ class Reader:
                     self._damage = "the %s stream ends early at byte %d" % (self._name, self._taken)
                     break
             try:
-                piece = decoder.decompress(data, limit)  # type: bytes
+                piece: bytes = decoder.decompress(data, limit)
             except self._errors as error:
                 at = self._taken - len(self._input) + self._at - getattr(decoder, "backlog", 0)
                 self._damage = "the %s stream is corrupt at byte %d (%s)" % (self._name, at, error)

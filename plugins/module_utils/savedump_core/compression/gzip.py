@@ -34,10 +34,11 @@ _LEVEL = 5
 # 461 MB; 2: 3.3 s, 457 MB; 3: 4.7 s, 457 MB. zlib-ng lies between (5: 11 s, 437 MB), not worth a third way.
 _ISAL_LEVEL = 2
 # CPU for level 6 by block size: 128 KiB 34.8 s, 256 KiB 33.0 s, 512 KiB 32.8 s, 1 MiB 32.4 s; output within 0.03 %.
-_BLOCK = 1 << 19
-# Beyond this the one thread that reads and hashes is the bottleneck (1.6 GB/s against 45 MB/s for each of these).
-# At most 66 blocks are under way: 33 MiB.
-_MAX_THREADS = 32
+# Larger blocks take more memory: with 8 threads 512 KiB ones 96 MB.
+_BLOCK = 1 << 18
+# Peak of a whole process with incompressible data: 2 threads 30 MB, 8 threads 62 MB, 16 threads 111 MB (glibc's malloc
+# keeps an arena for each). 100 MB is the limit that this project has set itself.
+_MAX_THREADS = 8
 
 
 def sniff(head: bytes) -> bool:
@@ -85,8 +86,8 @@ class Writer:
         self._engine = engine
         # Its threads end when they are told to, and also when nobody holds the pool any more.
         self._pool: Optional[ThreadPoolExecutor] = ThreadPoolExecutor(threads)
-        # The oldest block is waited for only when each thread has another one to do.
-        self._depth = 2 * threads + 1
+        # The oldest block is waited for only when there is work for all threads, and some in reserve.
+        self._depth = threads + 4
         self._under_way: Deque[Future[bytes]] = deque()
         self._block = bytearray()
         self._before = b""
@@ -148,7 +149,7 @@ class Writer:
             raise
 
 
-def _deflate(engine: Callable[[bytes], Any], block: bytes, before: bytes) -> bytes:
+def _deflate(engine: Callable[[bytes], Any], block: bytearray, before: bytes) -> bytes:
     compressor = engine(before)
     return compressor.compress(block) + compressor.flush(zlib.Z_SYNC_FLUSH)  # type: ignore[no-any-return]
 

@@ -78,10 +78,10 @@ class _Decoder:
         wanted = self._call(
             self._library.LZ4F_decompress, self._context, self._output, self._produced, source, self._consumed, None
         )
-        return _native.Step(self._consumed.value, self._output[: self._produced.value], wanted)
+        return _native.Step(self._consumed.value, _native.content_of(self._output, self._produced.value), wanted)
 
     def _call(self, function: Any, *arguments: Any) -> int:
-        result = function(*arguments)  # type: int
+        result: int = function(*arguments)
         if self._library.LZ4F_isError(result):
             raise _native.DamagedFrame(_native.words(self._library.LZ4F_getErrorName(result)))
         return result

@@ -83,7 +83,7 @@ def writer(sink: Any, level: Optional[int] = None, threads: Optional[int] = None
 
 def _module() -> Any:
     try:
-        from compression import zstd
+        from compression import zstd  # novermin
     except ImportError:
         return None
     return zstd

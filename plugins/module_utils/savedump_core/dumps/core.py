@@ -4,7 +4,8 @@
 import bisect
 import os
 from collections import OrderedDict
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..elf import image, linkmap, notes
 from ..elf.header import (
@@ -13,9 +14,11 @@ from ..elf.header import (
     MAX_SEGMENTS,
     PF_W,
     PF_X,
+    PT_INTERP,
     PT_NOTE,
     PT_PHDR,
     Header,
+    ReadAt,
     Segment,
     iter_segments,
     parse_header,
@@ -266,6 +269,9 @@ def _modules(memory: Memory, header: Header, found: _Notes, sysroot: Sysroot, wa
     warnings.extend(problems)
     names = _names(maps, layout)
     executable = _executable(found, maps, layout)
+    interpreter = layout.owner(found.auxv.get(notes.AT_BASE))
+    if interpreter is not None and interpreter not in names:
+        names[interpreter] = _interpreter_on_disk(layout.row_at(found.auxv.get(notes.AT_PHDR, 0)), sysroot)
     vdso = found.auxv.get(notes.AT_SYSINFO_EHDR)
     modules = []
     for path, one in layout.images:
@@ -351,7 +357,7 @@ def _images(memory: Memory, found: _Notes) -> List[Tuple[Optional[bytes], Image]
     backed = {row.start for row in found.rows}
     starts: List[Tuple[int, Optional[bytes]]] = [(row.start, row.path) for row in found.rows if row.offset == 0]
     starts += [(one.vaddr, None) for one in memory.loads() if one.vaddr not in backed and memory.is_elf(one)]
-    images = []
+    images: List[Tuple[Optional[bytes], Image]] = []
     spans: Dict[Optional[bytes], List[Tuple[int, int]]] = {}
     for start, path in sorted(starts, key=lambda pair: pair[0]):
         if len(images) >= MAX_MODULES:
@@ -427,16 +433,39 @@ def _main_dynamic(
 
 
 def _headers_on_disk(row: Optional[notes.FileRow], sysroot: Sysroot) -> bytes:
-    if row is None:
-        return b""
+    """The program headers of a file that was mapped, read from the disk: it is not proven to be the same file."""
+    with _on_disk(row, sysroot) as read_at:
+        on_disk = parse_header(read_at(0, HEADER_SIZE))
+        if on_disk is None or on_disk.phentsize != segment_size(on_disk):
+            return b""
+        return read_at(on_disk.phoff, on_disk.phnum * on_disk.phentsize)
+
+
+def _interpreter_on_disk(row: Optional[notes.FileRow], sysroot: Sysroot) -> List[bytes]:
+    """The name that the program gives its dynamic linker (PT_INTERP), for a dump without the page that holds it: the
+    link map's name of ld.so points into that page."""
+    raw = _headers_on_disk(row, sysroot)
+    with _on_disk(row, sysroot) as read_at:
+        on_disk = parse_header(read_at(0, HEADER_SIZE))
+        if on_disk is None:
+            return []
+        for segment in iter_segments(on_disk, raw):
+            if segment.type == PT_INTERP:
+                return [read_at(segment.offset, min(segment.filesz, 4096)).split(b"\0", 1)[0]]
+    return []
+
+
+@contextmanager
+def _on_disk(row: Optional[notes.FileRow], sysroot: Sysroot) -> Iterator[ReadAt]:
+    """A mapped file as it lies on the disk now; empty if it cannot be read."""
     try:
+        if row is None:
+            raise FileNotFoundError
         descriptor = open_regular(sysroot.resolve(os.fsdecode(row.path)).host_path)
     except (OSError, Refused):
-        return b""
+        yield lambda offset, size: b""
+        return
     try:
-        on_disk = parse_header(os.pread(descriptor, HEADER_SIZE, 0))
-        if on_disk is None or on_disk.phentsize != segment_size(on_disk) or on_disk.phoff >= 1 << 32:
-            return b""
-        return os.pread(descriptor, on_disk.phnum * on_disk.phentsize, on_disk.phoff)
+        yield lambda offset, size: os.pread(descriptor, size, offset) if offset < 1 << 62 else b""
     finally:
         os.close(descriptor)

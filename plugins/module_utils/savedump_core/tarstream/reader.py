@@ -8,7 +8,7 @@ Formats: POSIX.1-2017, pax; GNU tar manual, "Basic Tar Format" and "Storing Spar
 import os
 import sys
 import tarfile
-from typing import IO, Any, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
+from typing import IO, Any, Callable, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
 
 from ..errors import BadDump
 from . import sparse
@@ -22,6 +22,8 @@ MAX_EXTENDED = 1 << 20
 # A map of this many extents takes 35 MB of tuples. Ours have at most sparse.MAX_EXTENTS.
 MAX_EXTENTS = 1 << 18
 MAX_SIZE = (1 << 63) - 1
+# Octal or base-256, as GNU tar has numbers; raises tarfile.HeaderError. Public in all but name since Python 2.3.
+_nti: Callable[[bytes], int] = tarfile.nti  # type: ignore[attr-defined]
 _KINDS = {
     tarfile.REGTYPE: FILE, tarfile.AREGTYPE: FILE, tarfile.CONTTYPE: FILE, tarfile.GNUTYPE_SPARSE: FILE,
     tarfile.SYMTYPE: SYMLINK, tarfile.DIRTYPE: DIRECTORY,
@@ -136,8 +138,8 @@ class _Content:
 
 def _next_member(stream: _Stream) -> Optional[Member]:
     """The next member; None after the first block of zeros at the end."""
-    pax = {}  # type: Dict[bytes, bytes]
-    names = {}  # type: Dict[bytes, bytes]
+    pax: Dict[bytes, bytes] = {}
+    names: Dict[bytes, bytes] = {}
     while True:
         block = stream.exactly(BLOCK)
         if not block.strip(b"\0"):
@@ -166,7 +168,7 @@ def _parse(stream: _Stream, block: bytes) -> Any:
 
 
 def _pax_records(stream: _Stream, content: bytes) -> Dict[bytes, bytes]:
-    records = {}  # type: Dict[bytes, bytes]
+    records: Dict[bytes, bytes] = {}
     at = 0
     while at < len(content):
         digits, blank, _ = content[at : at + 20].partition(b" ")
@@ -243,7 +245,7 @@ class _Lines:
     def __init__(self, stream: _Stream, limit: int) -> None:
         self._stream = stream
         self._limit = limit
-        self._lines = []  # type: List[bytes]
+        self._lines: List[bytes] = []
         self._rest = b""
         self.taken = 0
 
@@ -262,7 +264,7 @@ def _old_gnu_map(stream: _Stream, block: bytes) -> Tuple[int, List[Extent]]:
     """The size and the map of GNU tar's own format, in the header and in blocks after it (struct oldgnu_header and
     struct sparse_header of tar.h)."""
     try:
-        size = tarfile.nti(block[483:495])
+        size = _nti(block[483:495])
         rows = _rows(block[386:482])
         more = block[482]
         while more:
@@ -278,5 +280,5 @@ def _old_gnu_map(stream: _Stream, block: bytes) -> Tuple[int, List[Extent]]:
 
 def _rows(table: bytes) -> List[Extent]:
     """Offsets and lengths, 12 bytes each. Raises tarfile.HeaderError."""
-    numbers = [tarfile.nti(table[at : at + 12]) for at in range(0, len(table), 12)]
+    numbers = [_nti(table[at : at + 12]) for at in range(0, len(table), 12)]
     return list(zip(numbers[::2], numbers[1::2]))

@@ -7,7 +7,7 @@ Format: GNU tar manual, appendix "Storing Sparse Files", "PAX Format, Version 1.
 import errno
 import hashlib
 import os
-from typing import Iterable, List, NamedTuple, Sequence, Tuple
+from typing import IO, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 Extent = Tuple[int, int]
 """(offset, length) of data; what lies between reads as zeros."""
@@ -39,10 +39,10 @@ def extents(fd: int, size: int) -> List[Extent]:
     """Where the first `size` bytes of an open file hold data, by SEEK_DATA and SEEK_HOLE (lseek(2)).
 
     One extent where the file system cannot tell; fewer bytes than `size` only if the file ends in a hole, or shrinks
-    meanwhile. Offsets and lengths are multiples of 512 but at the end, as GNU tar wants them. Moves the file's offset."""
+    meanwhile. Offsets and lengths are multiples of 512 but at the end, as GNU tar wants them. Moves the offset."""
     if not hasattr(os, "SEEK_DATA"):
         return whole(size)
-    found = []  # type: List[Extent]
+    found: List[Extent] = []
     gap = 1
     at = 0
     while at < size:
@@ -80,7 +80,7 @@ def _append(found: List[Extent], start: int, end: int, gap: int) -> None:
 
 
 def _merged(found: List[Extent], gap: int) -> List[Extent]:
-    merged = []  # type: List[Extent]
+    merged: List[Extent] = []
     for offset, length in found:
         _append(merged, offset, offset + length, gap)
     return merged
@@ -154,6 +154,37 @@ class Hasher:
             count = min(end - self._at, len(_ZEROS))
             self._hash.update(_ZEROS if count == len(_ZEROS) else _ZEROS[:count])
             self._at += count
+
+
+class Placed:
+    """Puts a member's data where its extents say, into a file that can seek; into nothing if there is none."""
+
+    def __init__(self, file: Optional[IO[bytes]], data: Sequence[Extent], size: int) -> None:
+        self._file = file
+        self._extents = iter(data)
+        self._left = 0
+        self._size = size
+
+    def write(self, chunk: bytes) -> None:
+        """The next of the data."""
+        if self._file is None:
+            return
+        view = memoryview(chunk)
+        while view:
+            if not self._left:
+                offset, self._left = next(self._extents)
+                self._file.seek(offset)
+            part = view[: self._left]
+            self._file.write(part)
+            self._left -= len(part)
+            view = view[len(part) :]
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """What lies there, once all is written; fewer bytes at the end."""
+        if self._file is None or not 0 <= offset < self._size:
+            return b""
+        self._file.seek(offset)
+        return self._file.read(min(size, self._size - offset))
 
 
 def digest_of(data: Sequence[Extent], size: int, chunks: Iterable[bytes]) -> Digest:

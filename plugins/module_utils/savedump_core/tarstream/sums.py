@@ -25,7 +25,7 @@ def sums_line(name: str, digest: Digest) -> bytes:
 
 def parse_sums(content: bytes) -> Dict[str, Digest]:
     """Digests by name. Raises BadDump for a line that is none, and for a name with two digests."""
-    sums = {}  # type: Dict[str, Digest]
+    sums: Dict[str, Digest] = {}
     for number, line in enumerate(content.split(b"\n"), 1):
         match = _LINE.fullmatch(line)
         if match is None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One dump, one archive: whole or not there, no wider than its dump, the same bytes every time."""
+
 import fcntl
 import hashlib
 import io
@@ -97,7 +98,9 @@ def test_manifest_in_the_archive_is_the_one_returned(host):
 def test_unpacked_by_tar_every_sum_holds(host, tmp_path):
     archived = host.archive()
     subprocess.check_call(["tar", "-xf", archived.path, "-C", str(tmp_path)])
-    subprocess.check_call(["sha256sum", "--quiet", "--strict", "-c", "SHA256SUMS"], cwd=str(tmp_path / "archive-core.77"))
+    subprocess.check_call(
+        ["sha256sum", "--quiet", "--strict", "-c", "SHA256SUMS"], cwd=str(tmp_path / "archive-core.77")
+    )
 
 
 def test_archive_and_its_members_are_private(host):
@@ -192,7 +195,11 @@ def test_dump_itself_is_not_touched(host):
     content = open(host.core, "rb").read()
     host.archive()
     after = os.stat(host.core)
-    assert (before.st_mtime_ns, before.st_ctime_ns, before.st_mode) == (after.st_mtime_ns, after.st_ctime_ns, after.st_mode)
+    assert (before.st_mtime_ns, before.st_ctime_ns, before.st_mode) == (
+        after.st_mtime_ns,
+        after.st_ctime_ns,
+        after.st_mode,
+    )
     assert open(host.core, "rb").read() == content
 
 
@@ -207,16 +214,23 @@ def test_progress_reaches_the_planned_size(host):
 def test_stream_is_the_same_archive(host):
     written = host.archive()
     command = [sys.executable, "-m", "savedump_core", "archive", host.core, "-o", "-", "--sysroot", host.root]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=ROOT))
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=ROOT)
+    )
     assert done.returncode == 0
     assert done.stdout == open(written.path, "rb").read()
-    assert done.stderr.decode().splitlines()[:2] == ["dump type: userland dump", "binary found: %s/usr/bin/prog" % host.root]
+    assert done.stderr.decode().splitlines()[:2] == [
+        "dump type: userland dump",
+        "binary found: %s/usr/bin/prog" % host.root,
+    ]
 
 
 def test_stream_to_a_closed_pipe_ends_quietly(host):
     command = "%s -m savedump_core archive %s -o - --format tar | head -c 10 > /dev/null; exit ${PIPESTATUS[0]}"
     done = subprocess.run(
-        ["bash", "-c", command % (sys.executable, host.core)], stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=ROOT)
+        ["bash", "-c", command % (sys.executable, host.core)],
+        stderr=subprocess.PIPE,
+        env=dict(os.environ, PYTHONPATH=ROOT),
     )
     assert b"Traceback" not in done.stderr and done.returncode in (74, 3)
 
@@ -264,7 +278,9 @@ def test_killed_at_any_time_the_name_is_not_there(host, number):
         file.truncate(64 << 20)
         file.write(os.urandom(32 << 20))
     command = [sys.executable, "-m", "savedump_core", "archive", host.core, "-o", host.out, "--sysroot", host.root]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=ROOT), stdout=subprocess.PIPE)
+    running = subprocess.Popen(
+        command, stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=ROOT), stdout=subprocess.PIPE
+    )
     part = host.out + "/.archive-core.77.tar.gz.part"
     deadline = time.monotonic() + 30
     while not (os.path.exists(part) and os.path.getsize(part)) and time.monotonic() < deadline:
@@ -314,4 +330,6 @@ def test_hole_map_survives(host, tmp_path):
     with tarfile.open(archived.path) as tar:
         sums = io.TextIOWrapper(tar.extractfile("archive-core.77/SHA256SUMS")).read()
     assert "# sha256-stored " in sums and "  core.77\n" in sums.splitlines(True)[-1]
-    subprocess.check_call(["sha256sum", "--quiet", "--strict", "-c", "SHA256SUMS"], cwd=str(tmp_path / "archive-core.77"))
+    subprocess.check_call(
+        ["sha256sum", "--quiet", "--strict", "-c", "SHA256SUMS"], cwd=str(tmp_path / "archive-core.77")
+    )

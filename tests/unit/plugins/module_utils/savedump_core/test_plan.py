@@ -85,6 +85,10 @@ def test_directory_links_of_the_host_are_kept_as_such(usr_merged):
     assert "lib/x/libc.so.6" not in found_links
 
 
+def test_directory_links_are_kept_though_no_link_map_tells_them(usr_merged):
+    assert links(plan(files("/usr/lib/x/libc.so.6"), sysroot=usr_merged))["lib"] == "usr/lib"
+
+
 def test_link_map_name_of_a_file_link_leads_to_the_file():
     assert links(plan(files("/opt/libx.so.1.2", ["/opt/libx.so.1"])))["opt/libx.so.1"] == "libx.so.1.2"
 

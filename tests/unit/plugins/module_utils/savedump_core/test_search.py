@@ -234,10 +234,27 @@ def test_what_the_dumps_owner_cannot_read_is_not_read_for_him(root, tmp_path):
         os.chmod(str(folder), 0o755)
     at = root.put("/opt/app/libx.so", elf())
     os.chmod(at, 0o600)
-    file = root.search(module(), owner=Owner(65534, 65534)).files[0].file
-    assert isinstance(file, Missing) and file.attempts[0].outcome == "unreadable"
+
+    def search():
+        return searching.search(dump(module(at)), SearchOptions(), Owner(65534, 65534)).files[0].file
+
+    missing = search()
+    assert isinstance(missing, Missing) and missing.attempts[0].outcome == "unreadable"
     os.chmod(at, 0o644)
+    assert isinstance(search(), Found)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can take another user's rights")
+def test_sysroot_is_the_callers_word_and_read_with_his_rights(root):
+    at = root.put("/opt/app/libx.so", elf())
+    os.chmod(at, 0o600)
     assert isinstance(root.search(module(), owner=Owner(65534, 65534)).files[0].file, Found)
+
+
+def test_thread_db_of_a_static_program_is_the_hosts(root):
+    at = root.put("/usr/lib/x86_64-linux-gnu/libthread_db.so.1", elf(WRONG))
+    root.put("/usr/lib/aarch64-linux-gnu/libthread_db.so.1", elf(WRONG, abi=elfwriter.ABIS["aarch64"]))
+    assert root.search(module("/bin/static")).thread_db.at == at
 
 
 ALT_ID = b"\x33" * 20

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever it is given, the command says one clear line, leaves with the right status and leaves nothing behind."""
+
 import lzma
 import os
 import subprocess
@@ -21,7 +22,7 @@ def savedump(*arguments, **kwargs):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         timeout=60,
-        **kwargs
+        **kwargs,
     )
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
@@ -78,7 +79,9 @@ def test_unreadable_file(tmp_path):
     for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
         folder.chmod(0o755)
     # The interpreter itself may lie in root's home: what it needs is imported before the rights are dropped.
-    script = "import gettext, locale, os, sys; from savedump_core.__main__ import main; os.setgid(65534); os.setuid(65534); "
+    script = (
+        "import gettext, locale, os, sys; from savedump_core.__main__ import main; os.setgid(65534); os.setuid(65534); "
+    )
     done = subprocess.run(
         [sys.executable, "-c", script + "sys.exit(main(sys.argv[1:]))", str(tmp_path / "core")],
         env=ENVIRONMENT,
@@ -97,7 +100,11 @@ def test_executable_is_no_core(tmp_path):
 
 @pytest.mark.parametrize("what", ["no arguments", "unknown option", "bad format"])
 def test_usage(tmp_path, what):
-    arguments = {"no arguments": [], "unknown option": ["archive", "--frob"], "bad format": ["archive", "x", "--format", "zip"]}
+    arguments = {
+        "no arguments": [],
+        "unknown option": ["archive", "--frob"],
+        "bad format": ["archive", "x", "--format", "zip"],
+    }
     status, out, error = savedump(*arguments[what], cwd=str(tmp_path))
     assert status == 64 and "Traceback" not in error and "--help" in error
 
