@@ -88,7 +88,8 @@ def build(lower: str, into: Path) -> tuple[Path, Path]:
             (folder / name).write_text(text)
         # The compiler's own prefix map keeps the fleet's folder out of the debug info, so equal hosts get equal files.
         common = ["gcc", "-g", "-O0", f"-ffile-prefix-map={folder}=.", "-Wl,--build-id", *_toolchain_of(lower)]
-        libraries = ["-ldl"] if lower == "/" else _libraries_of(lower)
+        # gdb reads thread-locals through libthread_db, which up to glibc 2.33 needs libpthread in the process.
+        libraries = ["-Wl,--no-as-needed", *(["-lpthread", "-ldl"] if lower == "/" else _libraries_of(lower))]
         call(*common, "-o", str(program), str(folder / "program.c"), *libraries)
         call(*common, "-shared", "-fPIC", "-o", str(plugin), str(folder / "plugin.c"), *libraries)
     return program, plugin
@@ -108,14 +109,9 @@ def _toolchain_of(lower: str) -> list[str]:
 
 def _libraries_of(lower: str) -> list[str]:
     """The root's C library, file by file: its linker script names ld.so by an absolute link, which leads out of it."""
-    folder = f"{lower}/usr/lib/{_multiarch()}"
-    return [
-        f"{lower}/lib/{_multiarch()}/libc.so.6",
-        f"{folder}/libc_nonshared.a",
-        f"{lower}/lib/{_multiarch()}/libdl.so.2",
-        "-lgcc",
-        "-Wl,--allow-shlib-undefined",
-    ]
+    shared, static = (f"{lower}/{folder}/{_multiarch()}" for folder in ("lib", "usr/lib"))
+    names = (f"{shared}/libc.so.6", f"{static}/libc_nonshared.a", f"{shared}/libpthread.so.0", f"{shared}/libdl.so.2")
+    return [*names, "-lgcc", "-Wl,--allow-shlib-undefined"]
 
 
 def _multiarch() -> str:
