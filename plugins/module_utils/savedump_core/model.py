@@ -270,5 +270,6 @@ class Plan(NamedTuple):
 
     @property
     def complete(self) -> bool:
-        """True if the dump is whole and every file that was mapped is here and proven."""
-        return self.dump.complete and not self.findings.gaps
+        """True if the dump is whole, says which program it is of, and every file that was mapped is here and proven."""
+        known = any(files.module.executable for files in self.findings.files)
+        return self.dump.complete and known and not self.findings.gaps

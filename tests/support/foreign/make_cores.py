@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make tests/data/cores anew: real cores of foreign machines, written by real kernels of those machines.
 
-    sudo tests/support/foreign/make_cores.py WORKDIR [ABI ...]
+    sudo tests/support/foreign/make_cores.py WORKDIR [BOOT ...]
 
 WORKDIR gets a Debian root (debootstrap) that holds the cross compilers, the emulators and the kernels; nothing else on
 this host is touched. Each kernel boots in qemu-system-* (plain emulation) with an initramfs of our own: `guest/init.c`
@@ -13,7 +13,6 @@ readelf says of the files that the program had mapped. README.md has the list of
 """
 import argparse
 import base64
-import gzip
 import io
 import json
 import lzma
@@ -25,7 +24,10 @@ import subprocess
 import sys
 import tarfile
 import zlib
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, Tuple
+
+from root import Root
+from targets import BOOTS, TARGETS, Boot
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 DATA = os.path.join(HERE, "..", "..", "data", "cores")
@@ -43,7 +45,8 @@ def build(root: Root, name: str) -> str:
     for source in os.listdir(os.path.join(HERE, "guest")):
         shutil.copy(os.path.join(HERE, "guest", source), root.path + where)
     # 4 KiB so that a file's segments share pages and the files and cores stay tiny whatever the machine's largest page.
-    flags = ("-O1 -Wall -fno-stack-protector -Wl,-z,max-page-size=4096 -Wl,-z,noseparate-code -Wl,--build-id=sha1 -s")
+    flags = target.flags + (" -O1 -Wall -fno-stack-protector -Wl,-z,max-page-size=4096 -Wl,-z,noseparate-code "
+                            "-Wl,--build-id=sha1 -s")
     compiler = target.triple + "-gcc"
     if target.dynamic:
         root.run("{0} {1} {2} -o crash crash.c; {0} {1} -fPIC -shared -o plug.so plug.c; "
@@ -91,22 +94,26 @@ def initramfs(root: Root, boot_name: str) -> str:
             for path in needed:
                 shutil.copy(root.host(path), os.path.join(folder, os.path.basename(path)))
             link = os.path.join(top, "usr" + interpreter)
-            os.symlink(os.path.relpath(os.path.join(folder, os.path.basename(interpreter)), os.path.dirname(link)), link)
+            loader = os.path.join(folder, os.path.basename(interpreter))
+            os.symlink(os.path.relpath(loader, os.path.dirname(link)), link)
         for file in files:
             shutil.copy(os.path.join(root.path + made, file), app)
     with open(os.path.join(top, "cases"), "w") as out:
         out.write("\n".join(cases) + "\n")
     made = build(root, boot.init)
-    root.run("%s-gcc -O1 -s -static -o /build/boots/%s/init init.c" % (TARGETS[boot.init].triple, boot_name), directory=made)
-    root.run("find . | cpio -o -H newc --quiet | gzip -6 > ../%s.cpio.gz" % boot_name, directory="/build/boots/" + boot_name)
+    root.run("%s-gcc -O1 -s -static -o /build/boots/%s/init init.c" % (TARGETS[boot.init].triple, boot_name),
+             directory=made)
+    root.run("find . | cpio -o -H newc --quiet | gzip -6 > ../%s.cpio.gz" % boot_name,
+             directory="/build/boots/" + boot_name)
     return "/build/boots/%s.cpio.gz" % boot_name
 
 
 def console(root: Root, boot_name: str, kernel: str, initrd: str) -> str:
     """Boot, and return all that the console said."""
-    qemu = BOOTS[boot_name].qemu.format(cmdline="quiet loglevel=0 panic=-1 rdinit=/init")
-    root.run("timeout 1800 %s -m 1G -accel tcg -nographic -no-reboot -nic none -kernel '%s' -initrd %s < /dev/null "
-             "> /build/boots/%s.console" % (qemu, kernel, initrd, boot_name))
+    boot = BOOTS[boot_name]
+    root.run("timeout 1800 %s -m 1G -accel tcg -nographic -no-reboot -nic none -kernel %s -initrd %s -append '%s quiet "
+             "loglevel=0 panic=-1 rdinit=/init' < /dev/null > /build/boots/%s.console" % (
+                 boot.qemu, kernel, initrd, boot.command_line, boot_name))
     with open("%s/build/boots/%s.console" % (root.path, boot_name), encoding="latin-1") as text:
         return text.read().replace("\r", "")
 
@@ -151,7 +158,8 @@ def truth_of(root: Root, boot_name: str, name: str, said: str) -> Dict[str, Any]
         matched = re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+) ([0-9a-f]+) \S+ (\d+) *(.*)", row)
         start, end, mode, offset, inode, path = matched.groups()
         if inode != "0":
-            mappings.append({"start": "0x" + start, "end": "0x" + end, "mode": mode, "offset": int(offset, 16), "path": path})
+            mappings.append({"start": "0x" + start, "end": "0x" + end, "mode": mode, "offset": int(offset, 16),
+                             "path": path})
     paths = sorted({row["path"] for row in mappings})
     number, code, address = lines["fault"][0].split()
     document = {
@@ -228,7 +236,7 @@ def main() -> None:
     os.makedirs(DATA, exist_ok=True)
     for boot_name in arguments.boots or BOOTS:
         say("== " + boot_name)
-        text = console(root, boot_name, root.kernel(BOOTS[boot_name]), initramfs(root, boot_name))
+        text = console(root, boot_name, root.kernel(boot_name), initramfs(root, boot_name))
         sent = files_in(text)
         for name in BOOTS[boot_name].targets:
             keep(root, boot_name, name, sent)

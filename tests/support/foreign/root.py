@@ -3,31 +3,31 @@
 import os
 import re
 import shutil
+import struct
 import subprocess
 
 from targets import BOOTS, SUITE, TARGETS, Boot
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MIRROR = "http://deb.debian.org/debian"
-PACKAGES = """ca-certificates cpio xz-utils gcc libc6-dev elfutils
+LINUX_SOURCE = "linux-source-6.12"
+PACKAGES = """ca-certificates cpio xz-utils gcc libc6-dev binutils elfutils
     qemu-system-arm qemu-system-mips qemu-system-misc qemu-system-ppc qemu-system-riscv qemu-system-s390x
-    qemu-system-sparc qemu-system-x86 ipxe-qemu opensbi seabios"""
-
-
-def say(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    qemu-system-sparc qemu-system-x86 ipxe-qemu opensbi seabios
+    zstd make bc flex bison libelf-dev libssl-dev perl python3-minimal """ + LINUX_SOURCE
 
 
 class Root:
-    """The Debian root in which everything is compiled and run."""
+    """A Debian root and what is done in it. Everything runs at the lowest priority."""
 
     def __init__(self, path: str) -> None:
         self.path = path
 
     def run(self, command: str, output: bool = False, directory: str = "/build") -> str:
         """Run a shell command in the root; raises CalledProcessError."""
-        done = subprocess.run(["chroot", self.path, "nice", "-n", "15", "sh", "-ec", "cd %s; %s" % (directory, command)],
-                              check=True, stdout=subprocess.PIPE if output else None)
+        script = "export DEBIAN_FRONTEND=noninteractive LC_ALL=C; cd %s; %s" % (directory, command)
+        done = subprocess.run(["chroot", self.path, "nice", "-n", "15", "sh", "-ec", script], check=True,
+                              stdout=subprocess.PIPE if output else None)
         return done.stdout.decode() if output else ""
 
     def host(self, path: str) -> str:
@@ -37,27 +37,57 @@ class Root:
     def make(self) -> None:
         """Debootstrap and install; what is there already is kept."""
         if not os.path.exists(self.path + "/etc/debian_version"):
-            subprocess.run(["nice", "-n", "15", "debootstrap", "--variant=minbase", SUITE, self.path, MIRROR], check=True)
+            subprocess.run(["nice", "-n", "15", "debootstrap", "--variant=minbase", SUITE, self.path, MIRROR],
+                           check=True)
         os.makedirs(self.path + "/build", exist_ok=True)
-        compilers = " ".join("gcc-%s libc6-dev-%s-cross" % (target.triple.replace("_", "-"), target.package)
-                             for target in TARGETS.values() if target.package)
+        packaged = [boot for boot in BOOTS.values() if boot.arch]
+        # A mirror's copy of sid may be older than its Release file allows; the signature still is checked.
         options = "signed-by=/usr/share/keyrings/debian-archive-keyring.gpg check-valid-until=no"
         with open(self.path + "/etc/apt/sources.list", "w") as sources:
-            for suite in sorted({boot.suite for boot in BOOTS.values()}):
-                arches = ",".join(sorted({boot.arch for boot in BOOTS.values() if boot.suite == suite}))
+            for suite in sorted({boot.suite for boot in packaged}):
+                arches = ",".join(sorted({boot.arch for boot in packaged if boot.suite == suite}))
                 sources.write("deb [arch=%s %s] %s %s main\n" % (arches, options, MIRROR, suite))
-        for boot in BOOTS.values():
-            self.run("dpkg --add-architecture %s" % boot.arch, directory="/")
-        self.run("apt-get update -q; DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends %s %s" % (
-            " ".join(PACKAGES.split()), compilers), directory="/")
+        for boot in packaged:
+            self.run("dpkg --add-architecture " + boot.arch, directory="/")
+        compilers = ["gcc-%s libc6-dev-%s-cross" % (target.triple.replace("_", "-"), target.package)
+                     for target in TARGETS.values() if target.package]
+        self.run("apt-get update -q; apt-get install -qy --no-install-recommends " +
+                 " ".join(PACKAGES.split() + compilers), directory="/")
 
-    def kernel(self, boot: Boot) -> str:
-        """Fetch and unpack a kernel; its path in the root."""
-        meta = "%s:%s" % (boot.meta, boot.arch)
-        shown = self.run("apt-cache show %s | grep ^Depends" % meta, output=True)
-        package = max(re.findall(r"linux-image-[^ ,:]+", shown), key=lambda name: [int(n) for n in re.findall(r"\d+", name)])
-        where = "/build/kernels/%s" % boot.arch
-        if not os.path.isdir(self.path + where):
-            self.run("mkdir -p {0}; cd {0}; apt-get download -q {1}:{2}; dpkg-deb --fsys-tarfile *.deb | "
-                     "tar -x --wildcards './boot/vmlinu*'; rm *.deb".format(where, package, boot.arch))
-        return where + "/boot/" + os.listdir(self.path + where + "/boot")[0]
+    def kernel(self, name: str) -> str:
+        """Fetch or build a boot's kernel, unless it is there; its path in the root."""
+        where = "/build/kernels/" + name
+        if not os.path.exists(self.path + where + "/kernel"):
+            os.makedirs(self.path + where, exist_ok=True)
+            (self._built if BOOTS[name].config else self._packaged)(BOOTS[name], where)
+        return where + "/kernel"
+
+    def _packaged(self, boot: Boot, where: str) -> None:
+        shown = self.run("apt-cache show %s:%s | grep ^Depends" % (boot.package, boot.arch), output=True)
+        names = re.findall(r"linux-image-[^ ,:]+", shown)
+        newest = max(names, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
+        # From 7.x on the image lies in a package of its own, linux-binary-RELEASE.
+        binary = newest.replace("linux-image-", "linux-binary-")
+        found = self.run("apt-cache search --names-only '^%s$'" % re.escape(binary), output=True).strip()
+        self.run("apt-get download -q %s:%s; dpkg-deb --fsys-tarfile *.deb | tar -x --wildcards '*/vmlinu*'; rm *.deb; "
+                 "mv $(find . -name 'vmlinu*' -type f) kernel" % (binary if found else newest, boot.arch), directory=where)
+        with open(self.path + where + "/kernel", "rb") as packed:
+            head = packed.read(64)
+            # linux/drivers/firmware/efi/libstub/zboot-header.S; qemu 10 unpacks only gzip itself.
+            if head[4:8] == b"zimg" and head[24:28] == b"zstd":
+                offset, size = struct.unpack_from("<II", head, 8)
+                packed.seek(offset)
+                with open(self.path + where + "/kernel.zst", "wb") as out:
+                    out.write(packed.read(size))
+                self.run("zstd -qdf --rm kernel.zst -o kernel", directory=where)
+
+    def _built(self, boot: Boot, where: str) -> None:
+        with open(self.path + where + "/all.config", "w") as out:
+            for part in ("common", boot.config):
+                with open(os.path.join(HERE, "kernels", part + ".config")) as text:
+                    shutil.copyfileobj(text, out)
+        compiler = TARGETS[boot.init].triple + "-"
+        self.run("mkdir -p src; test -e src/Makefile || tar -C src --strip-components=1 -xf /usr/src/{3}.tar.xz; cd src; "
+                 " make O={0} ARCH={1} CROSS_COMPILE={2} KCONFIG_ALLCONFIG={0}/all.config allnoconfig; "
+                 "make O={0} ARCH={1} CROSS_COMPILE={2} -j2 vmlinux; cp {0}/vmlinux {0}/kernel".format(
+                     where, boot.linux_arch, compiler, LINUX_SOURCE))

@@ -10,64 +10,88 @@ class Target(NamedTuple):
 
     triple: str
     machine: str
-    """The name our documents use (model.Dump.machine)."""
-    multiarch: str
-    package: str
-    """Debian's name in libc6-dev-NAME-cross; empty if the compiler's package brings it along."""
+    """The name savedump's documents use (model.Dump.machine)."""
+    package: str = ""
+    """Debian's name in libc6-dev-NAME-cross; empty if another target's compiler does."""
+    multiarch: str = ""
+    """Where Debian keeps its libraries; empty: there are none, only the program without a library is made."""
     pie: bool = True
-    """False: the dynamic program is an ET_EXEC. i386: the cross ld 2.44 turns `push main@GOT` of Scrt1.o into a jump."""
-    dynamic: bool = True
+    """False: the dynamic program is an ET_EXEC. i386: the cross ld 2.44 turns Scrt1.o's `push main@GOT` into a jump."""
+    flags: str = ""
+    """What the compiler needs to make code for this ABI."""
+
+    @property
+    def dynamic(self) -> bool:
+        return bool(self.multiarch)
 
 
 class Boot(NamedTuple):
     """One kernel and the emulated machine it runs on."""
 
-    arch: str
-    """Debian's architecture."""
-    suite: str
-    meta: str
-    """The package whose dependency is the newest kernel; or "build:NAME", see kernels.py."""
     init: str
-    """The target init.c is compiled for."""
-    qemu: str
+    """The target that init.c is compiled for: the kernel's own ABI."""
     targets: Tuple[str, ...]
+    """All ABIs whose programs it is to run; those beside `init` go through the compat layer."""
+    qemu: str
+    command_line: str
+    arch: str = ""
+    """Debian's architecture of the kernel package; empty: the kernel is built here, see `config`."""
+    package: str = ""
+    """The meta package that depends on the newest kernel."""
+    suite: str = SUITE
+    config: str = ""
+    """kernels/NAME.config, with kernels/common.config, for `make allnoconfig` of Debian's linux-source."""
+    linux_arch: str = ""
+    """The kernel tree's ARCH=."""
+
+
+def _same(triple: str, machine: str, package: str, pie: bool = True) -> Target:
+    return Target(triple, machine, package, triple.replace("i686", "i386"), pie)
 
 
 TARGETS: Dict[str, Target] = {
-    "x86_64": Target("x86_64-linux-gnu", "x86_64", "x86_64-linux-gnu", ""),
-    "i386": Target("i686-linux-gnu", "i386", "i386-linux-gnu", "i386", pie=False),
-    "x32": Target("x86_64-linux-gnux32", "x32", "x86_64-linux-gnux32", "x32"),
-    "aarch64": Target("aarch64-linux-gnu", "aarch64", "aarch64-linux-gnu", "arm64"),
-    "arm": Target("arm-linux-gnueabihf", "arm", "arm-linux-gnueabihf", "armhf"),
-    "riscv64": Target("riscv64-linux-gnu", "riscv64", "riscv64-linux-gnu", "riscv64"),
-    "ppc64le": Target("powerpc64le-linux-gnu", "ppc64le", "powerpc64le-linux-gnu", "ppc64el"),
-    "ppc64": Target("powerpc64-linux-gnu", "ppc64", "powerpc64-linux-gnu", "ppc64"),
-    "s390x": Target("s390x-linux-gnu", "s390x", "s390x-linux-gnu", "s390x"),
-    "mips64el": Target("mips64el-linux-gnuabi64", "mips64el", "mips64el-linux-gnuabi64", "mips64el"),
-    "mips": Target("mips-linux-gnu", "mips", "mips-linux-gnu", "mips"),
-    "sparc64": Target("sparc64-linux-gnu", "sparc64", "sparc64-linux-gnu", "sparc64"),
-    "loongarch64": Target("loongarch64-linux-gnu", "loongarch64", "loongarch64-linux-gnu", "loong64"),
+    "x86_64": Target("x86_64-linux-gnu", "x86_64", "", "x86_64-linux-gnu"),
+    "i386": _same("i686-linux-gnu", "i386", "i386", pie=False),
+    "x32": _same("x86_64-linux-gnux32", "x32", "x32"),
+    "aarch64": _same("aarch64-linux-gnu", "aarch64", "arm64"),
+    "arm": _same("arm-linux-gnueabihf", "arm", "armhf"),
+    "riscv64": _same("riscv64-linux-gnu", "riscv64", "riscv64"),
+    "ppc64le": _same("powerpc64le-linux-gnu", "ppc64le", "ppc64el"),
+    "ppc64": _same("powerpc64-linux-gnu", "ppc64", "ppc64"),
+    "ppc": Target("powerpc64-linux-gnu", "ppc", flags="-m32"),
+    "s390x": _same("s390x-linux-gnu", "s390x", "s390x"),
+    "s390": Target("s390x-linux-gnu", "s390", flags="-m31"),
+    "mips64el": _same("mips64el-linux-gnuabi64", "mips64el", "mips64el"),
+    "mipsn32el": Target("mips64el-linux-gnuabi64", "mipsel", flags="-mabi=n32"),
+    "mipsel": Target("mips64el-linux-gnuabi64", "mipsel", flags="-mabi=32"),
+    "mips": _same("mips-linux-gnu", "mips", "mips"),
+    "sparc64": _same("sparc64-linux-gnu", "sparc64", "sparc64"),
+    "sparc": Target("sparc64-linux-gnu", "sparc", flags="-m32"),
+    "loongarch64": _same("loongarch64-linux-gnu", "loongarch64", "loong64"),
 }
 
+_PSERIES = "qemu-system-ppc64 -M pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off"
 BOOTS: Dict[str, Boot] = {
-    "amd64": Boot("amd64", SUITE, "linux-image-amd64", "x86_64",
-                  "qemu-system-x86_64 -M q35 -cpu max,-la57 -append 'console=ttyS0 syscall.x32=y {cmdline}'",
-                  ("x86_64", "i386", "x32")),
-    "i686": Boot("i386", "bookworm", "linux-image-686", "i386",
-                 "qemu-system-i386 -M pc -cpu max -append 'console=ttyS0 {cmdline}'", ("i386",)),
-    "arm64": Boot("arm64", SUITE, "linux-image-arm64", "aarch64",
-                  "qemu-system-aarch64 -M virt -cpu cortex-a72 -append 'console=ttyAMA0 {cmdline}'", ("aarch64", "arm")),
-    "armhf": Boot("armhf", SUITE, "linux-image-armmp-lpae", "arm",
-                  "qemu-system-arm -M virt -cpu cortex-a15 -append 'console=ttyAMA0 {cmdline}'", ("arm",)),
-    "riscv64": Boot("riscv64", SUITE, "linux-image-riscv64", "riscv64",
-                    "qemu-system-riscv64 -M virt -append 'console=ttyS0 {cmdline}'", ("riscv64",)),
-    "ppc64el": Boot("ppc64el", SUITE, "linux-image-powerpc64le", "ppc64le",
-                    "qemu-system-ppc64 -M pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off "
-                    "-append 'console=hvc0 {cmdline}'", ("ppc64le",)),
-    "s390x": Boot("s390x", SUITE, "linux-image-s390x", "s390x",
-                  "qemu-system-s390x -M s390-ccw-virtio -append '{cmdline}'", ("s390x",)),
-    "mips64el": Boot("mips64el", "bookworm", "linux-image-5kc-malta", "mips64el",
-                     "qemu-system-mips64el -M malta -cpu 5KEf -append 'console=ttyS0 {cmdline}'", ("mips64el",)),
-    "loong64": Boot("loong64", "sid", "linux-image-loong64", "loongarch64",
-                    "qemu-system-loongarch64 -M virt -append 'console=ttyS0,115200 {cmdline}'", ("loongarch64",)),
+    "amd64": Boot("x86_64", ("x86_64", "i386", "x32"), "qemu-system-x86_64 -M q35 -cpu max,-la57",
+                  "console=ttyS0 syscall.x32=y", "amd64", "linux-image-amd64"),
+    "i686": Boot("i386", ("i386",), "qemu-system-i386 -M pc -cpu max", "console=ttyS0", "i386", "linux-image-686",
+                 "bookworm"),
+    "arm64": Boot("aarch64", ("aarch64", "arm"), "qemu-system-aarch64 -M virt -cpu cortex-a72", "console=ttyAMA0",
+                  "arm64", "linux-image-arm64"),
+    "armhf": Boot("arm", ("arm",), "qemu-system-arm -M virt -cpu cortex-a15", "console=ttyAMA0", "armhf",
+                  "linux-image-armmp-lpae"),
+    "riscv64": Boot("riscv64", ("riscv64",), "qemu-system-riscv64 -M virt", "console=ttyS0", "riscv64",
+                    "linux-image-riscv64"),
+    "ppc64el": Boot("ppc64le", ("ppc64le",), _PSERIES, "console=hvc0", "ppc64el", "linux-image-powerpc64le"),
+    "s390x": Boot("s390x", ("s390x", "s390"), "qemu-system-s390x -M s390-ccw-virtio", "", "s390x", "linux-image-s390x"),
+    "mips64el": Boot("mips64el", ("mips64el", "mipsn32el", "mipsel"), "qemu-system-mips64el -M malta -cpu 5KEf",
+                     "console=ttyS0", "mips64el", "linux-image-5kc-malta", "bookworm"),
+    "loong64": Boot("loongarch64", ("loongarch64",), "qemu-system-loongarch64 -M virt", "console=ttyS0,115200",
+                    "loong64", "linux-image-loong64", "sid"),
+    # Debian has no kernels of these in its archive: built from its linux-source package.
+    "ppc64": Boot("ppc64", ("ppc64", "ppc"), _PSERIES, "console=hvc0", config="ppc64", linux_arch="powerpc"),
+    "mips": Boot("mips", ("mips",), "qemu-system-mips -M malta -cpu 24Kf", "console=ttyS0", config="mips",
+                 linux_arch="mips"),
+    "sparc64": Boot("sparc64", ("sparc64", "sparc"), "qemu-system-sparc64 -M sun4u", "console=ttyS0", config="sparc64",
+                    linux_arch="sparc"),
 }

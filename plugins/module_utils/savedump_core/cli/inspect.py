@@ -41,8 +41,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _complete(dump: Dict[str, Any]) -> bool:
-    wanted = [one for module in dump["modules"] for one in (module["file"], module["supplementary"]) if one]
-    return dump["complete"] and all(one["status"] == "found" for one in wanted)
+    modules = dump["modules"]
+    wanted = [one for module in modules for one in (module["file"], module["supplementary"]) if one]
+    known = any(module["executable"] for module in modules)
+    return dump["complete"] and known and all(one["status"] == "found" for one in wanted)
 
 
 def _describe(path: str, dump: Dict[str, Any]) -> None:

@@ -96,6 +96,9 @@ def open_dump(source: Any, sysroot: Sysroot) -> Dump:
     _announce(source, memory, found)
     modules = _modules(memory, header, found, sysroot, warnings)
     complete, why = _completeness(source, max(one.offset + one.filesz for one in iter_segments(header, raw)))
+    if len(modules) > MAX_MODULES:
+        del modules[MAX_MODULES:]
+        complete, why = False, why or "it has more than %d modules: the rest is not looked for" % MAX_MODULES
     executable = next((module for module in modules if module.executable), None)
     execfn = memory.string(found.auxv[notes.AT_EXECFN]) if notes.AT_EXECFN in found.auxv else None
     info = found.info
@@ -290,9 +293,6 @@ def _modules(memory: Memory, header: Header, found: _Notes, sysroot: Sysroot, wa
             continue
         why = "its ELF header is not in the dump (coredump_filter)"
         modules.append(_module(path, others, None, None, why, start, rows[-1].end, start == executable))
-    if len(modules) > MAX_MODULES:
-        warnings.append("more than %d modules: the rest is left out" % MAX_MODULES)
-        del modules[MAX_MODULES:]
     return sorted(modules, key=lambda module: (not module.executable, module.start))
 
 
@@ -360,7 +360,7 @@ def _images(memory: Memory, found: _Notes) -> List[Tuple[Optional[bytes], Image]
     images: List[Tuple[Optional[bytes], Image]] = []
     spans: Dict[Optional[bytes], List[Tuple[int, int]]] = {}
     for start, path in sorted(starts, key=lambda pair: pair[0]):
-        if len(images) >= MAX_MODULES:
+        if len(images) > MAX_MODULES:
             break
         inside = spans.setdefault(path, [])
         if path is not None and len(inside) >= MAX_IMAGES_PER_PATH:

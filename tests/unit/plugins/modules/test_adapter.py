@@ -78,6 +78,18 @@ def test_a_directory_stands_for_the_dumps_in_it(host):
     assert "failed" not in outcome and outcome["looked"]
 
 
+@pytest.mark.parametrize(
+    "name", [b"core.\xff", b"core.caf\xc3\xa9", b"core.\\x2d", b"core.\\xff", b"core.\\x2d\xff\n'\" $(x)"]
+)
+def test_any_name_is_strict_utf8_in_results_and_is_understood_again(host, name):
+    os.rename(host.dump(), os.fsencode(str(host.folder)) + b"/" + name)
+    (found,) = host.describe(str(host.folder))["dumps"]
+    assert json.dumps(found, ensure_ascii=False).encode("utf-8")
+    outcome = host.archive(found["path"])
+    assert outcome["archives"][0]["changed"], outcome
+    assert json.dumps(outcome, ensure_ascii=False).encode("utf-8")
+
+
 def test_the_second_run_changes_nothing(host):
     dump = host.dump()
     first, second = host.archive(dump), host.archive(dump)
@@ -91,6 +103,7 @@ def test_check_mode_says_what_and_how_much_and_writes_nothing(host):
     outcome = host.archive(dump, check_mode=True)
     assert outcome["changed"]
     assert outcome["archives"][0]["sha256"] is None
+    assert outcome["archives"][0]["path"] == str(host.dest / "archive-core.77.tar.gz")
     assert outcome["archives"][0]["planned_size"] >= os.path.getsize(dump)
     assert "would archive 1 dump, reading" in outcome["msg"]
     assert not host.dest.exists()

@@ -180,6 +180,11 @@ def test_dump_of_a_name_that_is_taken(name):
     assert links(the_plan)[".savedump/dump"] == "../dump-" + name
 
 
+def test_dump_that_does_not_say_its_program_is_not_complete():
+    assert not plan(files("/usr/lib/libx.so")).complete
+    assert plan(files("/usr/lib/libx.so"), files("/usr/bin/prog", executable=True, build_id=b"\1" * 20)).complete
+
+
 def test_deep_missing_file_needs_no_member():
     missing = Missing(want=Want("loaded", "m", ID, ()), status="missing", attempts=())
     the_plan = plan(ModuleFiles(module("/opt/gone"), missing))

@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Between Ansible and the verbs: argument specs in, plain results out.
+
+ansible-core from 2.18 on refuses a result that is not strict UTF-8, and names in dumps are bytes. So an undecodable
+byte is written ``\\xff`` in results (see ``_plain``), and understood so in paths that come back.
+
+Some words must not be keys of a result: "skipped" is Ansible's own, "path" and "dest" make AnsibleModule add the owner
+and mode of that file.
+
+Nothing here imports ansible, so that the same functions run inside AnsiballZ and inside the zipapp that serves targets
+whose Python the controller's ansible-core no longer supports (see _alone.py). A result is what a module returns; its
+``warnings`` are sentences for a person, and ``failed`` is there only when it is true.
+"""
+
+import os
+import platform
+import re
+import stat
+import sys
+
+from .savedump_core import api, errors, model, unpack
+from .savedump_core.elf import dwarf
+
+# Set by the action plugin: a zip file with pyelftools, carried from the control host for this one run.
+CARRIED = "SAVEDUMP_CARRIED"
+
+_SEARCH = {
+    "search_paths": {"type": "list", "elements": "path", "default": []},
+    "sysroot": {"type": "path", "default": "/"},
+    "allow_unverified": {"type": "bool", "default": False},
+}
+
+ARCHIVE_SPEC = dict(
+    _SEARCH,
+    src={"type": "list", "elements": "path"},
+    dest={"type": "path"},
+    format={"type": "str", "default": "tar.gz", "choices": ["tar.gz", "tar.zst", "tar", "auto"]},
+    level={"type": "int"},
+)
+
+INFO_SPEC = dict(
+    _SEARCH,
+    paths={"type": "list", "elements": "path"},
+    inspect={"type": "bool", "default": False},
+    verify={"type": "bool", "default": False},
+)
+
+_NOT_PERMITTED = 77
+
+
+def archive_dumps(params, check_mode):
+    """The module savedump: archive every dump named, or every dump found, and lose none for another's sake."""
+    use_carried()
+    search = _search_options(params)
+    dest = params["dest"] or default_dest()
+    outcome = {"changed": False, "archives": [], "not_archived": [], "looked": [], "warnings": []}
+    try:
+        sources = _sources(params["src"], search.sysroot, outcome["looked"])
+        output = _nearest_folder(dest) if check_mode else make_private(dest)
+    except (errors.SavedumpError, OSError) as error:
+        return _finish(dict(outcome, failed=True, msg=_sentence(error)))
+    for path, named in sources:
+        reason = _ours(path, dest)
+        if reason:
+            _leave_out(outcome, path, reason, None, False)
+            continue
+        try:
+            archived = api.archive(
+                path,
+                output=output,
+                search=search,
+                format=params["format"],
+                level=params["level"],
+                dry_run=check_mode,
+                force=output != dest,  # what lies in a folder above has nothing to do with dest
+            )
+        except (errors.SavedumpError, OSError) as error:
+            status = errors.status_of(error) if isinstance(error, OSError) else error.exit_status
+            # A sweep without root rights meets other people's dumps; only a dump that was asked for by name must open.
+            _leave_out(outcome, path, _sentence(error), status, named or status != _NOT_PERMITTED)
+            continue
+        document = archived.as_json()
+        document["path"] = os.path.join(dest, os.path.basename(archived.path))
+        outcome["archives"].append(document)
+        outcome["changed"] = outcome["changed"] or archived.changed
+        outcome["warnings"].extend(_gaps(path, document))
+    return _finish(_in_words(outcome, dest, check_mode))
+
+
+def describe_dumps(params, check_mode):
+    """The module savedump_info: what dumps there are, what they need, whether archives are intact. Changes nothing."""
+    use_carried()
+    search = _search_options(params)
+    outcome = {"changed": False, "dumps": [], "archives": [], "looked": [], "warnings": []}
+    paths = [_real_name(path) for path in params["paths"] or ()]
+    if params["verify"]:
+        for path in paths or [default_dest()]:
+            archives = _archives_in(path)
+            outcome["looked"].append({"store": "archives", "where": path, "outcome": "%d there" % len(archives)})
+            outcome["archives"].extend(_verified(archive) for archive in archives)
+        outcome["msg"] = "%d of %d archives are intact" % (
+            sum(1 for item in outcome["archives"] if item["intact"]),
+            len(outcome["archives"]),
+        )
+        return _finish(outcome)
+    try:
+        report = api.find(paths=tuple(paths), sysroot=search.sysroot).as_json()
+    except (errors.SavedumpError, OSError) as error:
+        return _finish(dict(outcome, failed=True, msg=_sentence(error)))
+    outcome["looked"] = report["looked"]
+    for entry in report["dumps"]:
+        document = dict(entry)
+        if params["inspect"]:
+            try:
+                document.update(api.inspect(entry["path"], search))
+            except (errors.SavedumpError, OSError) as error:
+                document["error"] = _sentence(error)
+                outcome["warnings"].append(_sentence(error))
+        outcome["dumps"].append(document)
+    return _finish(outcome)
+
+
+VERBS = {"savedump": (ARCHIVE_SPEC, archive_dumps), "savedump_info": (INFO_SPEC, describe_dumps)}
+
+
+def leave(module, outcome):
+    """End an AnsibleModule with an outcome of the functions above."""
+    for text in outcome.pop("warnings"):
+        module.warn(text)
+    if outcome.get("failed"):
+        module.fail_json(**outcome)
+    module.exit_json(**outcome)
+
+
+def use_carried():
+    """Put the carried pyelftools before what the target may have: one version everywhere."""
+    carried = os.environ.pop(CARRIED, "")
+    if carried and os.path.isfile(carried):
+        sys.path.insert(0, carried)
+
+
+def default_dest():
+    """Root's archives in one place; anybody else's where nobody else has made the folder already."""
+    return "/var/tmp/savedump" if os.geteuid() == 0 else "/var/tmp/savedump-%d" % os.geteuid()
+
+
+def make_private(dest):
+    """Make the folder ``dest`` with mode 0700 unless it is there, and return it.
+
+    Anybody can make a folder in /var/tmp before we do, and could then swap an archive under its name. So a folder
+    below a place that all may write to must be ours or root's.
+    """
+    try:
+        os.makedirs(dest, 0o700)
+    except FileExistsError:
+        pass
+    found = os.lstat(dest)
+    above = os.stat(os.path.dirname(os.path.abspath(dest)))
+    if above.st_mode & stat.S_IWOTH and found.st_uid not in (0, os.geteuid()):
+        raise errors.CannotWrite(
+            "%s belongs to uid %d, who could swap the archives in it" % (dest, found.st_uid),
+            "name another folder in dest, or run as that user",
+        )
+    if not os.path.isdir(dest):
+        raise errors.CannotWrite("%s is not a folder" % dest, "name a folder in dest")
+    return dest
+
+
+def _search_options(params):
+    return model.SearchOptions(
+        search_paths=tuple(params["search_paths"]),
+        sysroot=params["sysroot"],
+        allow_unverified=params["allow_unverified"],
+    )
+
+
+def _sources(src, sysroot, looked):
+    """[(path, whether it was named itself)]: the dumps given, those in directories given, or all that are found."""
+    if src is None:
+        return [(path, False) for path in _found((), sysroot, looked)]
+    sources = []
+    for path in map(_real_name, src):
+        if os.path.isdir(path):
+            sources.extend((found, False) for found in _found((path,), sysroot, looked))
+        else:
+            sources.append((path, True))
+    return sources
+
+
+def _found(paths, sysroot, looked):
+    report = api.find(paths=paths, sysroot=sysroot).as_json()
+    looked.extend(report["looked"])
+    return [entry["path"] for entry in report["dumps"]]
+
+
+def _nearest_folder(path):
+    """The nearest folder above ``path`` that is there: check mode makes none."""
+    path = os.path.abspath(path)
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _ours(path, dest):
+    """Why a file is no dump but an archive of ours, or None."""
+    real, folder = os.path.realpath(path), os.path.realpath(dest)
+    if real.startswith(folder.rstrip("/") + "/"):
+        return "lies in %s, where the archives go" % dest
+    try:
+        if unpack.is_archive(path):
+            return "is an archive made by savedump already"
+    except (errors.SavedumpError, OSError):
+        pass  # api.archive says it better
+    return None
+
+
+def _leave_out(outcome, path, why, status, failed):
+    outcome["not_archived"].append({"dump": path, "why": why, "exit_status": status, "failed": failed})
+    if status is not None:
+        outcome["warnings"].append("not archived: %s" % (why if path in why else "%s: %s" % (path, why)))
+
+
+def _sentence(error):
+    """An OSError as 'path: words'; a SavedumpError as it speaks for itself."""
+    if isinstance(error, OSError) and error.strerror:
+        return "%s: %s" % (error.filename, error.strerror) if error.filename else error.strerror
+    return str(error)
+
+
+def _gaps(path, document):
+    """What a person must know about an archive that was made."""
+    sentences = []
+    dump = document.get("dump") or {}
+    if dump.get("complete") is False:
+        sentences.append(
+            "%s: the dump itself is not whole: %s" % (path, dump.get("incomplete_why") or "no reason known")
+        )
+    gaps = [gap for gap in document.get("missing") or () if gap.get("kind") != model.DEBUG]
+    if gaps:
+        names = ", ".join(str(gap.get("module")) for gap in gaps[:5]) + (", ..." if len(gaps) > 5 else "")
+        sentences.append(
+            "%s: %d of the files it needs %s not found: %s (the result's 'missing' says where it looked)"
+            % (path, len(gaps), "was" if len(gaps) == 1 else "were", names)
+        )
+    return sentences
+
+
+def _archives_in(path):
+    """The archives in and below a directory, in order; anything else is itself the archive that is meant."""
+    if not os.path.isdir(path):
+        return [path] if os.path.lexists(path) else []
+    return sorted(
+        os.path.join(folder, name)
+        for folder, _folders, names in os.walk(path)
+        for name in names
+        if name.endswith((".tar", ".tar.gz", ".tar.zst"))
+    )
+
+
+def _verified(path):
+    """api.verify as data, with what the summary wants to know of an archive. Raises nothing that one can name."""
+    try:
+        proof = api.verify(path)
+    except (errors.SavedumpError, OSError) as error:
+        return {
+            "path": path, "intact": False, "complete": False, "problems": [_sentence(error)], "sha256": None,
+            "size": None, "missing": [], "dump": None, "changed": False, "planned_size": None,
+        }  # fmt: skip
+    manifest = proof.manifest or {}
+    dump = manifest.get("dump")
+    document = {key: value for key, value in proof.as_json().items() if key != "manifest"}
+    return dict(
+        document,
+        missing=manifest.get("missing", []),
+        dump=dump and {key: value for key, value in dump.items() if key != "modules"},
+        changed=False,
+        planned_size=None,
+    )
+
+
+def _in_words(outcome, dest, check_mode):
+    """Add ``msg``, and ``failed`` if a dump that should have been archived was not."""
+    archives, left = outcome["archives"], outcome["not_archived"]
+    new = [item for item in archives if item["changed"]]
+    failed = [item for item in left if item["failed"]]
+    parts = []
+    if new and check_mode:
+        parts.append(
+            "would archive %s, reading %s" % (_dumps(new), in_bytes(sum(item["planned_size"] for item in new)))
+        )
+    elif new:
+        parts.append("archived %s in %s: %s" % (_dumps(new), dest, in_bytes(sum(item["size"] for item in new))))
+    if len(archives) > len(new):
+        parts.append("%s archived already" % _dumps(archives[len(new) :]))
+    if len(left) > len(failed):
+        parts.append("%d passed over" % (len(left) - len(failed)))
+    if failed:
+        parts.append("%s NOT archived: %s" % (_dumps(failed), failed[0]["why"]))
+        outcome["failed"] = True
+    outcome["msg"] = "; ".join(parts) or "no dumps found"
+    return outcome
+
+
+def _dumps(items):
+    return "1 dump" if len(items) == 1 else "%d dumps" % len(items)
+
+
+def in_bytes(size):
+    """1536 as '1.5 KiB'."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return "%d bytes" % size if unit == "bytes" else "%.1f %s" % (size, unit)
+        size /= 1024.0
+    return "%.1f TiB" % size
+
+
+def _finish(outcome):
+    """Say with what the work was done, in nothing but UTF-8."""
+    outcome["python"] = {
+        "executable": sys.executable,
+        "version": platform.python_version(),
+        "pyelftools": dwarf.version(),
+    }
+    return _plain(outcome)
+
+
+def _plain(value):
+    """The same without surrogates: each byte that os.fsdecode could not decode as \\xNN."""
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+            return value
+        except UnicodeEncodeError:
+            pass
+        try:
+            return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        except UnicodeEncodeError:  # a lone surrogate that stands for no byte
+            return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _real_name(path):
+    """The file that a path of our results means. A name that is there as it stands (systemd's hold a literal \\x2d)
+    means itself."""
+    if os.path.lexists(path) or "\\x" not in path:
+        return path
+    raw = re.sub(rb"\\x([89a-f][0-9a-f])", lambda found: bytes((int(found.group(1), 16),)), os.fsencode(path))
+    return os.fsdecode(raw) if os.path.lexists(raw) else path

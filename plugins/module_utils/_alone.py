@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The target's half of the zipapp: run one verb without AnsiballZ, and print its result behind a marker.
+
+For targets whose Python this controller's ansible-core no longer supports. The zipapp holds this package, the core,
+pyelftools if the control host has it, and settings.json:
+``{"verb", "params", "check_mode", "paths": [names of options that are paths], "background": bool}``.
+"""
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import traceback
+import zipfile
+
+from . import _adapter
+
+# In front of the one line of stdout that matters: a login banner or a pty's noise may come before it.
+RESULT = "savedump-result "
+STARTED = "savedump-started "
+
+
+def main():
+    """Entry of the zipapp; sys.argv[0] is the zip file itself."""
+    with zipfile.ZipFile(sys.argv[0]) as archive:
+        settings = json.loads(archive.read("settings.json").decode("ascii"))
+    if settings["background"]:
+        _in_background(settings)
+    else:
+        _say(RESULT + json.dumps(_run(settings)))
+
+
+def _run(settings):
+    verb = _adapter.VERBS[settings["verb"]][1]
+    try:
+        return verb(_expanded(settings["params"], settings["paths"]), settings["check_mode"])
+    except Exception:  # the last frame before the wire: what is not printed here is lost
+        return {
+            "failed": True,
+            "msg": "savedump failed on the target; see exception",
+            "exception": traceback.format_exc(),
+        }
+
+
+def _expanded(params, names):
+    """What the type ``path`` does in AnsibleModule: ~ and $VARIABLES are the target's, not the controller's."""
+
+    def expand(value):
+        return os.path.expanduser(os.path.expandvars(value))
+
+    done = dict(params)
+    for name in names:
+        value = done.get(name)
+        if isinstance(value, list):
+            done[name] = [expand(item) for item in value]
+        elif value is not None:
+            done[name] = expand(value)
+    return done
+
+
+def _in_background(settings):
+    """Print where the result will be and the process group that works on it; go on without terminal or parent.
+
+    The result appears under its name when it is whole. The controller's action plugin polls for it, so that a link
+    that breaks meanwhile costs nothing.
+    """
+    folder = tempfile.mkdtemp(prefix="savedump-")
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal may be gone before setsid() below
+    worker = os.fork()
+    if worker:
+        _say(STARTED + json.dumps({"folder": folder, "group": worker}))
+        return
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nothing, descriptor)
+    part = os.path.join(folder, "part")
+    with open(part, "w") as stream:
+        stream.write(RESULT + json.dumps(_run(settings)) + "\n")
+    os.rename(part, os.path.join(folder, "result"))
+
+
+def _say(line):
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

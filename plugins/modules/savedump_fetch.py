@@ -1,0 +1,131 @@
+#!/usr/bin/python
+# Copyright (c) The savedump authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation only: the work is in the action plugin of the same name."""
+
+DOCUMENTATION = r"""
+module: savedump_fetch
+version_added: 0.1.0
+short_description: Fetch one large file from a target in constant memory and prove it
+author:
+  - The savedump authors (@savedump)
+description:
+  - Brings one file, as a rule an archive made by M(savedump.toolkit.savedump), from the target to the control host.
+  - Unlike M(ansible.builtin.fetch) with C(become), memory stays the same whatever the size, on both sides.
+  - The file is streamed through C(become) over an ssh connection of its own without compression. Containers and the
+    paramiko connection use their plugin's file transfer, and anything else is read in chunks.
+  - What came is compared with the SHA-256 that was given or that the target computes, and only then gets its name. A
+    file that changes while it is read is noticed.
+  - There is no time limit but one on standing still, and a transfer that broke goes on where it ended.
+  - The file lies under a directory of the host's name, with mode V(0600) in a directory with mode V(0700). Neither
+    name can lead anywhere else, whatever the target says.
+attributes:
+  action:
+    description: Runs on the control host.
+    support: full
+  async:
+    support: none
+    details: The transfer is the control host's own work.
+  bypass_host_loop:
+    description: Runs once for each host.
+    support: none
+  platform:
+    details: The target needs a POSIX shell. With Python of any version, or sha256sum, it needs nothing else.
+    platforms: posix
+extends_documentation_fragment:
+  - savedump.toolkit._attributes
+options:
+  src:
+    description: The file on the target.
+    type: str
+    required: true
+  dest:
+    description:
+      - Directory on the control host. The file goes to C(dest/HOST/NAME), where NAME is the last part of O(src).
+      - Characters other than letters, digits and C(._+@=-) become C(_) in both; a name so changed gets eight hex digits
+        of its SHA-256, so that two names never become one.
+      - A file that is there under that name with other bytes is kept; the new one then gets eight hex digits of its own
+        SHA-256 in its name.
+      - A relative path starts where C(ansible-playbook) was started.
+    type: str
+    required: true
+  checksum:
+    description:
+      - SHA-256 that the file must have, in hex, such as RV(savedump.toolkit.savedump#module:archives[].sha256).
+      - If the file is here with it, nothing is asked of the target at all.
+      - Left out, the target computes it.
+    type: str
+  stall_timeout:
+    description: Seconds without a single byte after which the transfer is broken off and tried again.
+    type: int
+    default: 60
+  retries:
+    description: How often to go on after a transfer broke, within this task. What came is kept either way.
+    type: int
+    default: 3
+seealso:
+  - module: savedump.toolkit.savedump
+  - module: ansible.builtin.fetch
+"""
+
+EXAMPLES = r"""
+- name: Archive the dumps
+  savedump.toolkit.savedump:
+  become: true
+  register: dumps
+
+- name: Bring the archives home
+  savedump.toolkit.savedump_fetch:
+    src: "{{ item.path }}"
+    checksum: "{{ item.sha256 }}"
+    dest: collected
+  become: true
+  loop: "{{ dumps.archives }}"
+  loop_control:
+    label: "{{ item.path }}"
+
+- name: Any big file that only root may read
+  savedump.toolkit.savedump_fetch:
+    src: /var/log/journal.export
+    dest: /srv/incidents
+    stall_timeout: 300
+  become: true
+"""
+
+RETURN = r"""
+path:
+  description: The file on the control host.
+  returned: always
+  type: str
+  sample: /home/me/collected/node1/archive-core.1234.tar.gz
+sha256:
+  description: Its SHA-256, in hex. V(null) in check mode if O(checksum) was not given.
+  returned: success
+  type: str
+  sample: 5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef
+size:
+  description: Its bytes.
+  returned: success
+  type: int
+  sample: 1482752
+resumed_at:
+  description: How many bytes were here from an earlier run.
+  returned: changed, not in check mode
+  type: int
+  sample: 0
+way:
+  description: How it travelled, one of V(ssh-own), V(ssh-shared), V(local), V(copy) and V(chunks).
+  returned: changed, not in check mode
+  type: str
+  sample: ssh-own
+seconds:
+  description: How long the transfer took.
+  returned: changed, not in check mode
+  type: float
+  sample: 1.5
+msg:
+  description: All of it in one sentence.
+  returned: always
+  type: str
+"""

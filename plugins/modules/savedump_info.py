@@ -1,0 +1,207 @@
+#!/usr/bin/python
+# Copyright (c) The savedump authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What crash dumps are there, and what they need. All the work is in savedump_core."""
+
+DOCUMENTATION = r"""
+module: savedump_info
+version_added: 0.1.0
+short_description: Find crash dumps, say what they are and what a debugger needs for them
+author:
+  - The savedump authors (@savedump)
+description:
+  - Lists the crash dumps of a host or those in given places, and says where it looked.
+  - With O(inspect=true) it also says, for every executable and library in a dump, whether the very file is still
+    there. That is what M(savedump.toolkit.savedump) would pack.
+  - With O(verify=true) it proves archives of savedump instead.
+  - Changes nothing.
+attributes:
+  async:
+    support: full
+extends_documentation_fragment:
+  - savedump.toolkit._attributes
+  - savedump.toolkit._attributes.target
+options:
+  paths:
+    description:
+      - Dumps, or directories with dumps.
+      - Left out, the place where the kernel writes core dumps (C(kernel.core_pattern)).
+      - With O(verify=true), archives, or directories with archives in or below them. Left out, the directory that
+        M(savedump.toolkit.savedump) writes to by default.
+    type: list
+    elements: path
+  inspect:
+    description: Whether to look for the files that each dump needs. Takes the options O(search_paths), O(sysroot) and
+      O(allow_unverified) as M(savedump.toolkit.savedump) does.
+    type: bool
+    default: false
+  verify:
+    description: Whether O(paths) are archives of savedump, of which every byte is to be read and compared with the
+      hashes that the archive holds. They come back in RV(archives), and RV(dumps) stays empty.
+    type: bool
+    default: false
+  search_paths:
+    description: More directories on the target to look into for executables, libraries and debug information.
+    type: list
+    elements: path
+    default: []
+  sysroot:
+    description: The root in which dumps are looked for and their paths are resolved.
+    type: path
+    default: /
+  allow_unverified:
+    description: Count a file as found that nothing but its path speaks for.
+    type: bool
+    default: false
+seealso:
+  - module: savedump.toolkit.savedump
+"""
+
+EXAMPLES = r"""
+- name: Which dumps are on this host?
+  savedump.toolkit.savedump_info:
+  become: true
+  register: found
+
+- name: And if there is none, where did it look?
+  ansible.builtin.debug:
+    var: found.looked
+  when: found.dumps | length == 0
+
+- name: Would an archive of this dump be complete?
+  savedump.toolkit.savedump_info:
+    paths: /var/crash/core.1234
+    inspect: true
+    search_paths: /srv/app/releases/41
+
+- name: Prove all archives on the control host
+  savedump.toolkit.savedump_info:
+    paths: /home/me/collected
+    verify: true
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+dumps:
+  description: The dumps, in the order they were found.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    store:
+      description: The kind of place it was found in.
+      type: str
+    path:
+      description: The dump.
+      type: str
+      sample: /var/crash/core.1234
+    size:
+      description: Bytes of the dump, decompressed.
+      type: int
+    mtime_ns:
+      description: When the file was last changed, in nanoseconds since the epoch.
+      type: int
+    kind:
+      description: V(core), or a kind of kernel dump.
+      type: str
+      sample: core
+    machine:
+      description: The machine it is of.
+      type: str
+      sample: x86_64
+    complete:
+      description: Whether the dump itself is whole.
+      type: bool
+    process:
+      description: The process that died, with C(pid), C(comm), C(executable), C(signal) and more, or V(null).
+      type: dict
+    modules:
+      description: Executable and libraries; each with C(file) and C(debug), which say whether it was found, where, and
+        all places tried.
+      returned: O(inspect=true)
+      type: list
+      elements: dict
+    error:
+      description: Why it could not be inspected.
+      returned: O(inspect=true) and it failed
+      type: str
+archives:
+  description: What came of O(verify=true), one entry for each archive.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The archive.
+      type: str
+    intact:
+      description: Whether every byte is as it was written.
+      type: bool
+    complete:
+      description: Whether every file that a debugger needs is in it.
+      type: bool
+    problems:
+      description: What is wrong with it, a sentence each.
+      type: list
+      elements: str
+    sha256:
+      description: SHA-256 of the archive, in hex, or V(null) if it could not be read.
+      type: str
+    size:
+      description: Bytes of the archive.
+      type: int
+    missing:
+      description: The files that it lacks, as M(savedump.toolkit.savedump) returns them.
+      type: list
+      elements: dict
+    dump:
+      description: What the dump in it is, or V(null).
+      type: dict
+looked:
+  description: Where dumps or archives were looked for, and what was there.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    store:
+      description: The kind of place.
+      type: str
+    where:
+      description: The place itself.
+      type: str
+    outcome:
+      description: What was there.
+      type: str
+python:
+  description: With what the work was done on the target.
+  returned: always
+  type: dict
+  contains:
+    executable:
+      description: The Python interpreter.
+      type: str
+      sample: /usr/bin/python3
+    version:
+      description: Its version.
+      type: str
+      sample: 3.6.8
+    pyelftools:
+      description: Version of pyelftools that was there to be used, or V(null).
+      type: str
+      sample: "0.32"
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.savedump.toolkit.plugins.module_utils import _adapter
+
+
+def main():
+    """Words in, one verb, words out."""
+    module = AnsibleModule(argument_spec=_adapter.INFO_SPEC, supports_check_mode=True)
+    _adapter.leave(module, _adapter.describe_dumps(module.params, module.check_mode))
+
+
+if __name__ == "__main__":
+    main()

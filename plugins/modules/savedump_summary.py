@@ -1,0 +1,76 @@
+#!/usr/bin/python
+# Copyright (c) The savedump authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation only: the work is in the action plugin of the same name."""
+
+DOCUMENTATION = r"""
+module: savedump_summary
+version_added: 0.1.0
+short_description: Say what the role savedump.toolkit.collect brought, host by host
+author:
+  - The savedump authors (@savedump)
+description:
+  - Reads what the steps of the role P(savedump.toolkit.collect#role) registered for each host, prints one block of
+    text, and returns it as data.
+  - The role calls it once at its end. It is of no use without the role.
+attributes:
+  action:
+    description: Runs on the control host.
+    support: full
+  action_group:
+    support: none
+    membership: []
+  async:
+    support: none
+  bypass_host_loop:
+    description: Runs once for each host; use C(run_once).
+    support: none
+  check_mode:
+    description: Says what would be collected.
+  platform:
+    details: Nothing is done on the target.
+    platforms: posix
+extends_documentation_fragment:
+  - savedump.toolkit._attributes
+options:
+  hosts:
+    description: Names of the hosts, as in the inventory.
+    type: list
+    elements: str
+    required: true
+  dest:
+    description: The directory on the control host that the archives went to, for the text.
+    type: str
+seealso:
+  - module: savedump.toolkit.savedump_fetch
+"""
+
+EXAMPLES = r"""
+- name: Say what came
+  savedump.toolkit.savedump_summary:
+    hosts: "{{ ansible_play_hosts_all }}"
+    dest: "{{ collect_dest }}"
+  run_once: true
+"""
+
+RETURN = r"""
+outcomes:
+  description: What became of each host, by its name.
+  returned: always
+  type: dict
+  sample:
+    node1:
+      status: complete
+      dumps: []
+      looked: []
+      archives: []
+      gaps: []
+      errors: []
+      changed: true
+lines:
+  description: The text that was printed.
+  returned: always
+  type: list
+  elements: str
+"""

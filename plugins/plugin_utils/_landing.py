@@ -1,0 +1,140 @@
+# Copyright (c) The savedump authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a fetched file comes down on the control host: its name, its .part, and how it becomes whole.
+
+The target chooses nothing here: names are built from the inventory's host name and the last part of the source's path,
+letter by letter. A folder is 0700, a file 0600, and under its final name a file is complete or not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from typing import NamedTuple
+
+_BLOCK = 1 << 20
+_STRANGE = re.compile(r"[^A-Za-z0-9._+@=-]")
+# NAME_MAX is 255 on every file system that matters; the rest is for ".part" and the digest.
+_LONGEST = 200
+
+
+class Landing(NamedTuple):
+    """The place for one file."""
+
+    folder: str
+    path: str
+
+    @property
+    def part(self):
+        """What has come so far."""
+        return self.path + ".part"
+
+    def beside(self, sha256):
+        """The place for other bytes under the same name: eight digits of their SHA-256 in it."""
+        return self._replace(path=_marked(self.path, sha256[:8]))
+
+
+class Busy(Exception):
+    """Another run is fetching the same file."""
+
+
+def landing(dest, host, source):
+    """dest/HOST/NAME, absolute; both names made safe."""
+    folder = os.path.join(os.path.abspath(os.path.expanduser(dest)), safe_name(host))
+    return Landing(folder=folder, path=os.path.join(folder, safe_name(source.rstrip("/").rpartition("/")[2])))
+
+
+def safe_name(name):
+    """``name`` as one harmless file name.
+
+    Only letters, digits and ``._+@=-`` stay, and no dot or dash in front. A name that had to be changed gets eight hex
+    digits of its SHA-256 before its suffix, so that two names never become one.
+    """
+    safe = _STRANGE.sub("_", name)[:_LONGEST]
+    if safe[:1] in ("", ".", "-"):
+        safe = "_" + safe
+    if safe == name:
+        return safe
+    return _marked(safe, hashlib.sha256(os.fsencode(name)).hexdigest()[:8])
+
+
+def _marked(name, digits):
+    """``digits`` before the suffix: core.1.tar.gz becomes core.1-DIGITS.tar.gz."""
+    stem, suffix = re.match(r"(.*?)((?:\.tar)?(?:\.[A-Za-z]{1,4})?)$", name, re.DOTALL).groups()
+    return "%s-%s%s" % (stem, digits, suffix)
+
+
+def sha256_of(path, length=None):
+    """A sha256 object over the first ``length`` bytes of a file, or all of it; None if it is not there or shorter."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb", buffering=0) as stream:
+            left = os.fstat(stream.fileno()).st_size if length is None else length
+            while left:
+                block = stream.read(min(left, _BLOCK))
+                if not block:
+                    return None
+                digest.update(block)
+                left -= len(block)
+    except FileNotFoundError:
+        return None
+    return digest
+
+
+def missing_space(place, size):
+    """How many bytes too few are free for a file of ``size`` at ``place``, beyond its .part; 0 if it fits."""
+    folder = place.folder
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    with contextlib.suppress(FileNotFoundError):
+        size -= os.stat(place.part).st_size
+    return max(0, size - shutil.disk_usage(folder).free)
+
+
+@contextlib.contextmanager
+def opened_part(place):
+    """A descriptor on the .part, which nobody else is writing to. Raises Busy, or OSError."""
+    os.makedirs(os.path.dirname(place.folder), 0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(place.folder, 0o700)
+    while True:
+        descriptor = os.open(place.part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Busy("%s is being fetched by another run" % place.path) from None
+            # Between open and flock the other run may have finished and taken the name away.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.lstat(place.part)):
+                    yield descriptor
+                    return
+        finally:
+            os.close(descriptor)
+
+
+def finish(descriptor, place):
+    """All bytes are there and proven: make them last, then give them their name."""
+    os.fchmod(descriptor, 0o600)
+    os.fsync(descriptor)
+    os.replace(place.part, place.path)
+    folder = os.open(place.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    except OSError as error:  # some network file systems cannot sync a folder
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(folder)
+
+
+def discard(place):
+    """Take the .part away."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(place.part)
