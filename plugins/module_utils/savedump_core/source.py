@@ -16,6 +16,8 @@ Extent = Tuple[int, int]
 CHUNK = 1 << 20
 BLOCK = 1 << 16
 _ZEROS = bytes(BLOCK)
+# gdb's gcore writes a table of sections behind the last segment: 64 bytes for each of a million at most.
+MAX_TAIL = 64 << 20
 # Blocks of a compressed dump kept for reading back. With the rest of a run this stays below 100 MiB.
 MAX_KEPT = 32 << 20
 # A read behind the point that a stream has reached starts it again. An ordinary core needs one or two passes; a
@@ -96,6 +98,9 @@ class Source:
     def prefetch(self, ranges: Iterable[Extent]) -> None:
         """Say what will be read soon, as (offset, size). Only a compressed dump cares."""
 
+    def expect(self, size: int) -> None:
+        """Say how long the dump's headers claim that it is. Only a compressed dump cares."""
+
     def extents(self) -> List[Extent]:
         """(offset, size) of what is data; the rest reads as zeros."""
         return sparse.extents(self._fd, self.stored_size)
@@ -147,6 +152,7 @@ class CompressedSource(Source):
         self.compression = codec.NAME
         self._size: Optional[int] = None
         self._seen = 0
+        self._limit: Optional[int] = None
         self._extents: List[Extent] = []
         self._kept: Dict[int, bytes] = {}
         self._wanted: Set[int] = set()
@@ -184,6 +190,10 @@ class CompressedSource(Source):
                 if len(self._wanted) * BLOCK >= MAX_KEPT:
                     return
                 self._wanted.add(index)
+
+    def expect(self, size: int) -> None:
+        """A stream that goes on behind its dump's end is no honest one, and may go on for ever: it is read that far."""
+        self._limit = size
 
     def extents(self) -> List[Extent]:
         return self._extents if self.size else []
@@ -229,6 +239,10 @@ class CompressedSource(Source):
             return False
         if self._size is None:
             self._measure(block)
+            if self._limit is not None and self._seen > self._limit + MAX_TAIL:
+                self.damage = "it goes on after %d bytes, where its headers say that it ends" % self._limit
+                self._size = self._seen
+                return False
         if self._next in self._wanted:
             if len(self._kept) * BLOCK >= MAX_KEPT:
                 self._kept.pop(next(iter(self._kept)))

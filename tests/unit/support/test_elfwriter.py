@@ -26,14 +26,15 @@ def run(*command):
 
 
 def small(abi, **kwargs):
-    return w.process_core(abi, [w.Mapped(b"/usr/bin/prog", 0x400000, w.elf_file(abi, ID, base=0x400000)),
-                                w.Mapped(b"/usr/lib/libx.so.1", 0x10000000, w.elf_file(abi, ID[::-1], soname="libx.so.1"))],
-                          **kwargs)
+    program, library = w.elf_file(abi, ID, base=0x400000), w.elf_file(abi, ID[::-1], soname="libx.so.1")
+    modules = [w.Mapped(b"/usr/bin/prog", 0x400000, program), w.Mapped(b"/usr/lib/libx.so.1", 0x10000000, library)]
+    return w.process_core(abi, modules, **kwargs)
 
 
 @pytest.mark.parametrize("name", READABLE)
 def test_notes_as_elfutils_reads_them(name, tmp_path):
-    core = small(w.ABIS[name], pid=77777, threads=2, uid=1000, gid=1001, comm=b"kommand", args=b"one two", address=0x1234)
+    core = small(w.ABIS[name], pid=77777, threads=2, uid=1000, gid=1001, comm=b"kommand", args=b"one two",
+                 address=0x1234)
     said = run("eu-readelf", "-n", core.write(str(tmp_path / "core")))
     assert said.count("PRSTATUS") == 2
     assert said.count("pid: 77777,") == 2, "of the first thread and of the process"
@@ -58,12 +59,14 @@ def test_file_as_binutils_reads_it(name, tmp_path):
     with open(path, "wb") as out:
         out.write(w.elf_file(w.ABIS[name], ID, soname="libx.so.1", debuglink=("x.debug", 0x1234), interpreter="/ld.so",
                              altlink=("/a/dwz", b"\xab\xcd"), padding=100))
-    said = run("readelf", "-Wa", "--debug-dump=links", path)
+    said = run("readelf", "-Wa", path)
     assert "Build ID: " + ID.hex() in said
     assert "Library soname: [libx.so.1]" in said
     assert "[Requesting program interpreter: /ld.so]" in said
-    assert "Separate debug info file: x.debug" in said and "CRC value: 0x1234" in said
-    assert "/a/dwz" in said and "ab cd" in said
+    links = run("readelf", "-x", ".gnu_debuglink", "-x", ".gnu_debugaltlink", path)
+    assert "782e6465 62756700" in links, "x.debug"
+    assert ("34120000" if w.ABIS[name].order == "<" else "00001234") in links
+    assert "2f612f64 777a00ab cd" in links, "/a/dwz, then the build ID"
 
 
 @pytest.mark.parametrize("name", sorted(w.ABIS))
@@ -77,7 +80,7 @@ def test_more_segments_than_e_phnum_holds(tmp_path):
     load = w.Segment(w.PT_LOAD, 0x10000, filesz=0, memsz=4096)
     core = w.assemble(w.X86_64, w.ET_CORE, [load] * 131070).write(str(tmp_path / "core"))
     assert "65535 (131070)" in run("readelf", "-h", core)
-    assert "(131070 in sh_info)" in run("eu-readelf", "-h", core)
+    assert run("eu-readelf", "-l", core).count("\n  LOAD ") == 131070
 
 
 def test_link_maps_as_gdb_follows_them(tmp_path):

@@ -39,6 +39,10 @@ DELETED = " (deleted)"
 # One file mapped again and again (a JIT's trick, or an attack) is looked at this often and no more.
 MAX_IMAGES_PER_PATH = 64
 MAX_MODULES = 8192
+# Headers, notes and dynamic section of an image take some 3 KiB.
+MAX_IMAGE_BYTES = 32 << 20
+# Images asked for DT_DEBUG where the main program does not tell.
+MAX_DEBUG_IMAGES = 64
 MAX_NAMES_PER_MODULE = 64
 MAX_NOTE_SEGMENTS = 16
 MAX_WARNINGS = 16
@@ -92,13 +96,14 @@ def open_dump(source: Any, sysroot: Sysroot) -> Dump:
         raise _other_system(source, _OTHER_ABI[header.osabi])
     raw = _read_segments(source, header)
     found = _read_notes(source, header, [one for one in iter_segments(header, raw) if one.type == PT_NOTE], warnings)
+    end = max(one.offset + one.filesz for one in iter_segments(header, raw))
+    source.expect(end)
     memory = Memory(header, iter_segments(header, raw), source.read_at)
     _announce(source, memory, found)
-    modules = _modules(memory, header, found, sysroot, warnings)
-    complete, why = _completeness(source, max(one.offset + one.filesz for one in iter_segments(header, raw)))
-    if len(modules) > MAX_MODULES:
-        del modules[MAX_MODULES:]
-        complete, why = False, why or "it has more than %d modules: the rest is not looked for" % MAX_MODULES
+    modules, all_modules = _modules(memory, header, found, sysroot, warnings)
+    complete, why = _completeness(source, end)
+    if not all_modules:
+        complete, why = False, why or "it has more modules than are read (%d were): the rest is unknown" % len(modules)
     executable = next((module for module in modules if module.executable), None)
     execfn = memory.string(found.auxv[notes.AT_EXECFN]) if notes.AT_EXECFN in found.auxv else None
     info = found.info
@@ -266,8 +271,12 @@ def _announce(source: Any, memory: Memory, found: _Notes) -> None:
     source.prefetch(ranges)
 
 
-def _modules(memory: Memory, header: Header, found: _Notes, sysroot: Sysroot, warnings: List[str]) -> List[Module]:
-    layout = _Layout(_images(memory, found), found.rows)
+def _modules(
+    memory: Memory, header: Header, found: _Notes, sysroot: Sysroot, warnings: List[str]
+) -> Tuple[List[Module], bool]:
+    """The modules, the executable first, and whether these are all."""
+    images, all_images = _images(memory, found)
+    layout = _Layout(images, found.rows)
     maps, problems = _link_maps(memory, header, found, layout, sysroot)
     warnings.extend(problems)
     names = _names(maps, layout)
@@ -293,7 +302,8 @@ def _modules(memory: Memory, header: Header, found: _Notes, sysroot: Sysroot, wa
             continue
         why = "its ELF header is not in the dump (coredump_filter)"
         modules.append(_module(path, others, None, None, why, start, rows[-1].end, start == executable))
-    return sorted(modules, key=lambda module: (not module.executable, module.start))
+    modules.sort(key=lambda module: (not module.executable, module.start))
+    return modules[:MAX_MODULES], all_images and len(modules) <= MAX_MODULES
 
 
 def _module(
@@ -351,17 +361,18 @@ class _Layout:
         return self.by_path[row.path][0].start if row else None
 
 
-def _images(memory: Memory, found: _Notes) -> List[Tuple[Optional[bytes], Image]]:
+def _images(memory: Memory, found: _Notes) -> Tuple[List[Tuple[Optional[bytes], Image]], bool]:
     """Every ELF image whose header was dumped: at each first page of a mapped file, and at each segment's start that no
-    file backs (the vDSO; everything, if NT_FILE is missing)."""
+    file backs (the vDSO; everything, if NT_FILE is missing). And whether these are all: False where a cap was reached.
+    """
     backed = {row.start for row in found.rows}
     starts: List[Tuple[int, Optional[bytes]]] = [(row.start, row.path) for row in found.rows if row.offset == 0]
     starts += [(one.vaddr, None) for one in memory.loads() if one.vaddr not in backed and memory.is_elf(one)]
     images: List[Tuple[Optional[bytes], Image]] = []
     spans: Dict[Optional[bytes], List[Tuple[int, int]]] = {}
     for start, path in sorted(starts, key=lambda pair: pair[0]):
-        if len(images) > MAX_MODULES:
-            break
+        if len(images) > MAX_MODULES or memory.bytes_read > MAX_IMAGE_BYTES:
+            return images, False
         inside = spans.setdefault(path, [])
         if path is not None and len(inside) >= MAX_IMAGES_PER_PATH:
             continue
@@ -372,7 +383,7 @@ def _images(memory: Memory, found: _Notes) -> List[Tuple[Optional[bytes], Image]
         if one is not None:
             inside.append((start, max(one.end, start + 1)))
             images.append((path, one))
-    return images
+    return images, True
 
 
 def _is_code(memory: Memory, rows: List[notes.FileRow]) -> bool:
@@ -385,7 +396,7 @@ def _link_maps(
 ) -> Tuple[List[linkmap.LinkMap], List[str]]:
     """By way of the main program's DT_DEBUG, or of any image that has one that was filled in."""
     main = _main_dynamic(memory, header, found, layout, sysroot)
-    for dynamic in [main] + [one.dynamic for _, one in layout.images]:
+    for dynamic in [main] + [one.dynamic for _, one in layout.images[:MAX_DEBUG_IMAGES]]:
         r_debug = linkmap.find_r_debug(memory, header, dynamic) if dynamic else None
         if r_debug:
             return linkmap.walk(memory, header, r_debug)

@@ -30,6 +30,8 @@ class Memory:
     def __init__(self, header: Header, segments: Iterable[Segment], read_at: ReadAt) -> None:
         self.header = header
         self._read_at = read_at
+        self.bytes_read = 0
+        """What reading has cost so far: many images over the same bytes cost as much as so many bytes."""
         self._vaddr, self._filesz, self._offset = array("Q"), array("Q"), array("Q")
         self._flags = array("I")
         in_order = True
@@ -80,6 +82,7 @@ class Memory:
             if not part:
                 break
             parts.append(part)
+            self.bytes_read += len(part)
             address += len(part)
             size -= len(part)
         return b"".join(parts)

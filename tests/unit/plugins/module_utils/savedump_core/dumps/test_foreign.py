@@ -115,7 +115,7 @@ def test_executable_when_no_memory_but_headers_was_dumped(name, reports):
 
 @pytest.mark.parametrize("name", DYNAMIC)
 def test_both_names_of_each_library(name, reports):
-    """The link map has `/lib/...` and `./plug.so` where the kernel has real paths; alone.so is in a namespace of its own."""
+    """The link map has `/lib/...` and `./plug.so` where the kernel has real paths; alone.so came by dlmopen."""
     truth, report = TRUTHS[name], reports(name)
     starts = {one["start"]: one["path"] for one in truth["files"]}
     loaded = [one for one in truth["link_map"] + truth["namespaces"] if one["address"] in starts and one["name"]]
