@@ -4,10 +4,13 @@
 What needs other hosts (ssh, sudo, links that break) is in test_play.py and test_fleet.py.
 """
 
+import fnmatch
 import hashlib
+import importlib.util
 import json
 import os
 import re
+import subprocess
 import sys
 
 import pytest
@@ -378,3 +381,51 @@ def test_find_archive_fetch_verify(here, installed):
     assert f"{dump} -> {here.dest}" in said["archive_dumps"]
     assert "verified" in said["fetch_dumps"] and "verified" in said["verify_archives"]
     assert "nothing new" in said["collect_dumps"] and "changed=0" in said["collect_dumps"]
+
+
+# What the demo looks for; on this machine the kernel does only one of these
+
+
+@pytest.fixture(scope="module")
+def crash():
+    path = checkout.CHECKOUT / "roles/demo/files/crash.py"
+    spec = importlib.util.spec_from_file_location("demo_crash", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    "pattern, name",
+    [
+        ("core", "/home/a [b]/core.77"),
+        ("core.%p", "/home/a [b]/core.77"),
+        ("/var/cores/%e.%p.%t%%", "/var/cores/python3.77.1700000000%"),
+        ("/var/[cores]/core.%h.%P.%p", "/var/[cores]/core.web1.9.77"),
+        ("|/lib/systemd/systemd-coredump %P", "/var/lib/systemd/coredump/core.python3.1000.abc.77.170000.zst"),
+        ("|/usr/share/apport/apport %p", "/var/lib/apport/coredump/core._usr_bin_python3.1000.abc.77.123"),
+        ("|/usr/libexec/abrt-hook-ccpp", "/var/spool/abrt/ccpp-2026-01-01-00:00:00.1-77/coredump"),
+    ],
+)
+def test_where_a_dump_would_be(crash, pattern, name):
+    places = crash.places(pattern, "/home/a [b]", 77)
+    if pattern == "core" and "77" not in places[0]:
+        name = "/home/a [b]/core"  # kernel.core_uses_pid is off here
+    assert any(fnmatch.fnmatchcase(name, place) for place in places)
+    assert not any(fnmatch.fnmatchcase(name.replace("77", "78"), place) for place in places if "77" in place)
+
+
+def test_a_dump_that_a_crash_handler_writes_late_is_waited_for(crash, tmp_path, monkeypatch):
+    monkeypatch.setattr(crash, "WAIT_S", 60)
+    answer = {"core_pattern": "|/usr/lib/handler %p", "pid": 77, "dump": None, "why": None}
+    late = subprocess.Popen(["sh", "-c", f"sleep 2; echo dump > {tmp_path}/core.x.77.y"])
+    crash.look(answer, [f"{tmp_path}/core.*.77.*"], 0, True)
+    late.wait()
+    assert answer["dump"] == f"{tmp_path}/core.x.77.y" and answer["why"] is None
+
+
+def test_a_dump_that_went_elsewhere_is_explained(crash, tmp_path, monkeypatch):
+    monkeypatch.setattr(crash, "WAIT_S", 1)
+    answer = {"core_pattern": "|/usr/lib/handler %p", "pid": 77, "dump": None, "why": None}
+    crash.look(answer, [f"{tmp_path}/core.*.77.*"], 0, True)
+    assert "/usr/lib/handler" in answer["why"] and str(tmp_path) in answer["why"] and "on the host" in answer["why"]

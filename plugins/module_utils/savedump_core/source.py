@@ -222,6 +222,7 @@ class CompressedSource(Source):
                 return b""
             if index < self._next:
                 if self._passes >= MAX_PASSES:
+                    self.damage = self.damage or "reading all of it takes too many passes: unpack it first"
                     return b""
                 self._passes += 1
                 self._running, self._next = self._stream(BLOCK), 0

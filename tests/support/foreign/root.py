@@ -70,7 +70,8 @@ class Root:
         binary = newest.replace("linux-image-", "linux-binary-")
         found = self.run("apt-cache search --names-only '^%s$'" % re.escape(binary), output=True).strip()
         self.run("apt-get download -q %s:%s; dpkg-deb --fsys-tarfile *.deb | tar -x --wildcards '*/vmlinu*'; rm *.deb; "
-                 "mv $(find . -name 'vmlinu*' -type f) kernel" % (binary if found else newest, boot.arch), directory=where)
+                 "mv $(find . -name 'vmlinu*' -type f) kernel" % (binary if found else newest, boot.arch),
+                 directory=where)
         with open(self.path + where + "/kernel", "rb") as packed:
             head = packed.read(64)
             # linux/drivers/firmware/efi/libstub/zboot-header.S; qemu 10 unpacks only gzip itself.
@@ -87,7 +88,7 @@ class Root:
                 with open(os.path.join(HERE, "kernels", part + ".config")) as text:
                     shutil.copyfileobj(text, out)
         compiler = TARGETS[boot.init].triple + "-"
-        self.run("mkdir -p src; test -e src/Makefile || tar -C src --strip-components=1 -xf /usr/src/{3}.tar.xz; cd src; "
-                 " make O={0} ARCH={1} CROSS_COMPILE={2} KCONFIG_ALLCONFIG={0}/all.config allnoconfig; "
-                 "make O={0} ARCH={1} CROSS_COMPILE={2} -j2 vmlinux; cp {0}/vmlinux {0}/kernel".format(
-                     where, boot.linux_arch, compiler, LINUX_SOURCE))
+        make = "make O=%s/out ARCH=%s CROSS_COMPILE=%s " % (where, boot.linux_arch, compiler)
+        self.run("mkdir -p src; test -e src/Makefile || tar -C src --strip-components=1 -xf /usr/src/%s.tar.xz; cd src;"
+                 " %s KCONFIG_ALLCONFIG=%s/all.config alldefconfig; %s -j2 vmlinux; "
+                 "mv %s/out/vmlinux %s/kernel; rm -r %s/out" % (LINUX_SOURCE, make, where, make, where, where, where))

@@ -40,7 +40,7 @@ class Boot(NamedTuple):
     """The meta package that depends on the newest kernel."""
     suite: str = SUITE
     config: str = ""
-    """kernels/NAME.config, with kernels/common.config, for `make allnoconfig` of Debian's linux-source."""
+    """kernels/NAME.config, with kernels/common.config, for `make alldefconfig` of Debian's linux-source."""
     linux_arch: str = ""
     """The kernel tree's ARCH=."""
 

@@ -47,7 +47,7 @@ def extents(fd: int, size: int) -> List[Extent]:
     at = 0
     while at < size:
         try:
-            start = os.lseek(fd, at, os.SEEK_DATA)
+            start = max(os.lseek(fd, at, os.SEEK_DATA), at)
             end = min(os.lseek(fd, start, os.SEEK_HOLE), size)
         except OSError as error:
             if error.errno == errno.ENXIO:
@@ -59,6 +59,7 @@ def extents(fd: int, size: int) -> List[Extent]:
         if start >= size:
             break
         if end <= start:
+            # Nonsense, or the file changes: what is left is data.
             end = size
         at = end
         _append(found, start - start % BLOCK, min(end + -end % BLOCK, size), gap)

@@ -81,6 +81,11 @@ def test_extents_are_rounded_to_blocks(monkeypatch):
     assert sparse.extents(3, 10007) == [(512, 1024), (8704, 512), (9728, 279)]
 
 
+def test_answers_that_make_no_sense(monkeypatch):
+    monkeypatch.setattr(os, "lseek", lambda fd, at, whence: 512)
+    assert sparse.extents(3, 5000) == [(512, 4488)]
+
+
 def test_an_error_of_the_disk_passes(monkeypatch):
     def fail(*arguments):
         raise OSError(errno.EIO, "Input/output error")
@@ -99,6 +104,8 @@ def test_very_many_extents_are_merged(monkeypatch):
         """As Seeks, for an even pattern."""
 
         def __call__(self, fd, at, whence):
+            if at >= data[-1][1]:
+                raise OSError(errno.ENXIO, "No such device or address")
             if at >= count * 8192:
                 return data[-1][0] if whence == os.SEEK_DATA else data[-1][1]
             inside = at % 8192 < 4096
