@@ -72,6 +72,7 @@ def _in_background(settings):
         _say(STARTED + json.dumps({"folder": folder, "group": worker}))
         return
     os.setsid()
+    signal.signal(signal.SIGTERM, _stopped)
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
@@ -79,6 +80,11 @@ def _in_background(settings):
     with open(part, "w") as stream:
         stream.write(RESULT + json.dumps(_run(settings)) + "\n")
     os.rename(part, os.path.join(folder, "result"))
+
+
+def _stopped(_number, _frame):
+    """An exception, so that what was begun is taken away on the way out."""
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _say(line):

@@ -8,6 +8,7 @@ AnsiballZ where this ansible-core supports the Python that it would use on the t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -99,7 +100,8 @@ class VerbAction(ActionBase):
         finally:
             os.unlink(here)
         self._fixup_perms2((folder, there), execute=False)
-        reply = self._become_sh("exec %s %s" % (shlex.quote(python.executable), shlex.quote(there)))
+        environment = self._compute_environment_string()
+        reply = self._become_sh("%s %s %s" % (environment, shlex.quote(python.executable), shlex.quote(there)))
         if not limit:
             return _result(reply)
         # We poll ourselves, so there is no job that TaskExecutor could ask async_status for.
@@ -120,15 +122,16 @@ class VerbAction(ActionBase):
 
     def _wait(self, started, limit, poll):
         """Poll for the result in the background; a broken link is tried again until the time is over."""
-        result = shlex.quote(started["folder"] + "/result")
+        # Asked twice, for it may be done between the first look and the question whether it still runs.
+        look = "cat {0} 2>/dev/null || kill -0 {1} 2>/dev/null || cat {0} 2>/dev/null || echo gone".format(
+            shlex.quote(started["folder"] + "/result"), started["group"]
+        )
         until = time.monotonic() + limit
         try:
             while True:
                 time.sleep(min(poll, max(0.0, until - time.monotonic())))
                 try:
-                    reply = self._become_sh(
-                        "cat %s 2>/dev/null || kill -0 %d 2>/dev/null || echo gone" % (result, started["group"])
-                    )
+                    reply = self._become_sh(look)
                 except AnsibleConnectionFailure as failure:
                     if time.monotonic() >= until:
                         raise
@@ -142,7 +145,8 @@ class VerbAction(ActionBase):
                     self._become_sh("kill -TERM -%d" % started["group"])
                     return {"failed": True, "msg": "stopped: not done within the %d seconds of async" % limit}
         finally:
-            self._become_sh("rm -rf -- " + shlex.quote(started["folder"]))
+            with contextlib.suppress(AnsibleConnectionFailure):
+                self._become_sh("rm -rf -- " + shlex.quote(started["folder"]))
 
     def _become_sh(self, script):
         return self._low_level_execute_command("/bin/sh -c " + shlex.quote(script), sudoable=True)

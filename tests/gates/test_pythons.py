@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The unit tests on every Python at hand, from the floor up: 3.6 has the last word on what the core may use."""
+"""The unit tests on other Pythons than the one that runs this: 3.6 has the last word on what the core may use."""
 
 import os
 
@@ -8,8 +8,12 @@ import pytest
 from support import checkout, machine
 
 
+# The floor; the oldest that ansible-core 2.19 sends modules to; the newest.
+VERSIONS = ("3.6", "3.8", "3.13")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("version", machine.VERSIONS)
+@pytest.mark.parametrize("version", VERSIONS)
 def test_unit_tests(version, tmp_path):
     python = machine.interpreter(version)
     if python is None:

@@ -365,7 +365,8 @@ class _Check:
             self._problem("%s: %s gives its %s, which is not how it is stored here; repacked by another tool?"
                           % (_shown(name), where, said.algorithm))  # fmt: skip
         elif found != said:
-            self._problem("%s: SHA-256 is %s, and %s in %s" % (_shown(name), found.hex, _shown(said.hex), where))
+            what = "SHA-256" if said.algorithm == sparse.SHA256 else "SHA-256 as stored"
+            self._problem("%s: %s is %s, and %s in %s" % (_shown(name), what, found.hex, _shown(said.hex), where))
 
     def _check_paths(self) -> None:
         """No member lies below a file or a link, and no link leads out of the archive."""

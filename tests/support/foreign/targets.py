@@ -19,6 +19,8 @@ class Target(NamedTuple):
     """False: the dynamic program is an ET_EXEC. i386: the cross ld 2.44 turns Scrt1.o's `push main@GOT` into a jump."""
     flags: str = ""
     """What the compiler needs to make code for this ABI."""
+    page: int = 4096
+    """The booted kernel's page size. No more than that, so that a file's segments share pages and cores stay tiny."""
 
     @property
     def dynamic(self) -> bool:
@@ -45,8 +47,8 @@ class Boot(NamedTuple):
     """The kernel tree's ARCH=."""
 
 
-def _same(triple: str, machine: str, package: str, pie: bool = True) -> Target:
-    return Target(triple, machine, package, triple.replace("i686", "i386"), pie)
+def _same(triple: str, machine: str, package: str, pie: bool = True, page: int = 4096) -> Target:
+    return Target(triple, machine, package, triple.replace("i686", "i386"), pie, page=page)
 
 
 TARGETS: Dict[str, Target] = {
@@ -55,19 +57,21 @@ TARGETS: Dict[str, Target] = {
     "x32": _same("x86_64-linux-gnux32", "x32", "x32"),
     "aarch64": _same("aarch64-linux-gnu", "aarch64", "arm64"),
     "arm": _same("arm-linux-gnueabihf", "arm", "armhf"),
+    "armeb": Target("arm-linux-gnueabihf", "arm", flags="-mbig-endian"),
+    "aarch64_be": Target("aarch64-linux-gnu", "aarch64", flags="-mbig-endian"),
     "riscv64": _same("riscv64-linux-gnu", "riscv64", "riscv64"),
     "ppc64le": _same("powerpc64le-linux-gnu", "ppc64le", "ppc64el"),
-    "ppc64": _same("powerpc64-linux-gnu", "ppc64", "ppc64"),
-    "ppc": Target("powerpc64-linux-gnu", "ppc", flags="-m32"),
+    "ppc64": _same("powerpc64-linux-gnu", "ppc64", "ppc64", page=65536),
+    "ppc": Target("powerpc64-linux-gnu", "ppc", flags="-m32", page=65536),
     "s390x": _same("s390x-linux-gnu", "s390x", "s390x"),
     "s390": Target("s390x-linux-gnu", "s390", flags="-m31"),
     "mips64el": _same("mips64el-linux-gnuabi64", "mips64el", "mips64el"),
     "mipsn32el": Target("mips64el-linux-gnuabi64", "mipsel", flags="-mabi=n32"),
     "mipsel": Target("mips64el-linux-gnuabi64", "mipsel", flags="-mabi=32"),
     "mips": _same("mips-linux-gnu", "mips", "mips"),
-    "sparc64": _same("sparc64-linux-gnu", "sparc64", "sparc64"),
-    "sparc": Target("sparc64-linux-gnu", "sparc", flags="-m32"),
-    "loongarch64": _same("loongarch64-linux-gnu", "loongarch64", "loong64"),
+    "sparc64": _same("sparc64-linux-gnu", "sparc64", "sparc64", page=8192),
+    "sparc": Target("sparc64-linux-gnu", "sparc", flags="-m32", page=8192),
+    "loongarch64": _same("loongarch64-linux-gnu", "loongarch64", "loong64", page=16384),
 }
 
 _PSERIES = "qemu-system-ppc64 -M pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off"
@@ -86,7 +90,9 @@ BOOTS: Dict[str, Boot] = {
     "s390x": Boot("s390x", ("s390x", "s390"), "qemu-system-s390x -M s390-ccw-virtio", "", "s390x", "linux-image-s390x"),
     "mips64el": Boot("mips64el", ("mips64el", "mipsn32el", "mipsel"), "qemu-system-mips64el -M malta -cpu 5KEf",
                      "console=ttyS0", "mips64el", "linux-image-5kc-malta", "bookworm"),
-    "loong64": Boot("loongarch64", ("loongarch64",), "qemu-system-loongarch64 -M virt", "console=ttyS0,115200",
+    "loong64": Boot("loongarch64", ("loongarch64",), "qemu-system-loongarch64 -M virt",
+                    # There is no keyboard controller behind the ports that the driver tries.
+                    "console=ttyS0,115200 initcall_blacklist=i8042_init",
                     "loong64", "linux-image-loong64", "sid"),
     # Debian has no kernels of these in its archive: built from its linux-source package.
     "ppc64": Boot("ppc64", ("ppc64", "ppc"), _PSERIES, "console=hvc0", config="ppc64", linux_arch="powerpc"),
@@ -95,3 +101,6 @@ BOOTS: Dict[str, Boot] = {
     "sparc64": Boot("sparc64", ("sparc64", "sparc"), "qemu-system-sparc64 -M sun4u", "console=ttyS0", config="sparc64",
                     linux_arch="sparc"),
 }
+
+# Nobody builds a kernel of these any more: their cores are qemu-user's own, which have neither NT_FILE nor NT_SIGINFO.
+USER_MODE: Dict[str, str] = {"armeb": "qemu-armeb", "aarch64_be": "qemu-aarch64_be"}

@@ -26,19 +26,19 @@ _GZIP_WRAPPER = 31
 _WINDOW = 1 << 15
 _MEM_LEVEL = 8
 
-# A GiB of programs, heap, noise and zero pages on 2 cores, zlib 1.2.13, seconds of CPU and MB written: pigz (level 6)
-# 33 s, 430 MB. Here level 6: 33 s, 430 MB; 5: 24 s, 434 MB; 4: 20 s, 442 MB; 3: 19 s, 447 MB; 1: 15 s, 460 MB.
-# Level 5 pays for the SHA-256 and gives up 0.8 %.
+# A GiB of programs, heap, noise and zero pages, zlib 1.2.13, seconds of CPU (ours with SHA-256) and MB written:
+# pigz, level 6: 33 s, 430 MB. Here level 6: 33 s, 430 MB; 5: 23 s, 434 MB; 4: 19 s, 442 MB; 3: 18 s, 447 MB; 1: 15 s,
+# 460 MB. Level 5 pays for the hash with room to spare and gives up 0.8 %.
 _LEVEL = 5
-# The same by isal (python-isal on PyPI, Intel ISA-L), if it is there and no level was asked for: level 1: 3.6 s,
-# 461 MB; 2: 3.3 s, 457 MB; 3: 4.7 s, 457 MB. zlib-ng lies between (5: 11 s, 437 MB), not worth a third way.
+# The same by isal (python-isal on PyPI, Intel ISA-L), if it is there and no level was asked for: level 1: 2.9 s,
+# 461 MB; 2: 2.9 s, 457 MB; 3: 4.7 s, 457 MB. zlib-ng lies between (5: 11.8 s, 437 MB), not worth a third way.
 _ISAL_LEVEL = 2
 # CPU for level 6 by block size: 128 KiB 34.8 s, 256 KiB 33.0 s, 512 KiB 32.8 s, 1 MiB 32.4 s; output within 0.03 %.
-# Larger blocks take more memory: with 8 threads 512 KiB ones 96 MB.
+# Peak of a whole process with incompressible data, 16 threads: 256 KiB 36 MB, 512 KiB 55 MB.
 _BLOCK = 1 << 18
-# Peak of a whole process with incompressible data: 2 threads 30 MB, 8 threads 62 MB, 16 threads 111 MB (glibc's malloc
-# keeps an arena for each). 100 MB is the limit that this project has set itself.
-_MAX_THREADS = 8
+# More are too many for the one thread that reads and hashes (1.6 GB/s; a thread deflates 45 MB/s at level 5, isal 400).
+# Memory with isal: 4 threads 41 MB, 8 62 MB, 16 111 MB.
+_MAX_THREADS, _MAX_ISAL_THREADS = 16, 4
 
 
 def sniff(head: bytes) -> bool:
@@ -61,21 +61,23 @@ def writer(sink: Any, level: Optional[int] = None, threads: Optional[int] = None
     """Raises UsageError for a level that is not 1 to 9."""
     if level is not None and not 1 <= level <= 9:
         raise UsageError("gzip has no level %d" % level, "choose 1 to 9")
-    return Writer(sink, _engine(level), min(threads or cpus(), _MAX_THREADS))
+    isal = _isal() if level is None else None
+    if isal is not None:
+        return Writer(sink, _engine(isal, _ISAL_LEVEL), min(threads or cpus(), _MAX_ISAL_THREADS))
+    return Writer(sink, _engine(zlib, level or _LEVEL), min(threads or cpus(), _MAX_THREADS))
 
 
-def _engine(level: Optional[int]) -> Callable[[bytes], Any]:
+def _isal() -> Any:
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        return None
+    return isal_zlib
+
+
+def _engine(module: Any, level: int) -> Callable[[bytes], Any]:
     """What makes a compressor for a block, given the bytes before it."""
-    if level is None:
-        try:
-            from isal import isal_zlib
-        except ImportError:
-            level = _LEVEL
-        else:
-            return lambda before: isal_zlib.compressobj(
-                _ISAL_LEVEL, zlib.DEFLATED, _RAW, _MEM_LEVEL, zlib.Z_DEFAULT_STRATEGY, before
-            )
-    return lambda before: zlib.compressobj(level, zlib.DEFLATED, _RAW, _MEM_LEVEL, zlib.Z_DEFAULT_STRATEGY, before)
+    return lambda before: module.compressobj(level, zlib.DEFLATED, _RAW, _MEM_LEVEL, zlib.Z_DEFAULT_STRATEGY, before)
 
 
 class Writer:

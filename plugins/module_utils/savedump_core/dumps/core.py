@@ -240,11 +240,13 @@ def _signal(
 
 def _completeness(source: Any, end: int) -> Tuple[bool, Optional[str]]:
     """Whether the dump reaches the end of its last segment, and if not, why that may be."""
+    # Asked for first: a compressed stream has to be read to its end before its damage is known.
+    size = source.size
     if source.damage:
-        return False, "%s; %d bytes could be read" % (source.damage, source.size)
-    if source.size >= end:
+        return False, "%s; %d bytes could be read" % (source.damage, size)
+    if size >= end:
         return True, None
-    missing = end - source.size
+    missing = end - size
     return False, (
         "it is cut: %d of %d bytes are there, %d (%.1f %%) are missing; a core size limit (ulimit -c), a full disk, "
         "or it is still being written" % (source.size, end, missing, 100.0 * missing / end)

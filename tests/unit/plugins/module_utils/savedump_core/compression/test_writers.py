@@ -155,6 +155,16 @@ def test_level(codec, way):
             codec.writer(io.BytesIO(), level=level)
 
 
+def test_isal_is_used_where_it_is_there_and_no_level_was_asked_for(monkeypatch):
+    monkeypatch.setattr(gzip, "_isal", lambda: None)
+    plain = {level: encode(gzip, level=level) for level in (None, 2, 5)}
+    assert plain[None] == plain[5]
+    # zlib stands in for isal, which has the same functions.
+    monkeypatch.setattr(gzip, "_isal", lambda: zlib)
+    assert encode(gzip) == plain[2]
+    assert encode(gzip, level=5) == plain[5]
+
+
 @both
 def test_a_full_disk_is_the_os_error(codec, way):
     with open("/dev/full", "wb", buffering=0) as full:

@@ -26,7 +26,9 @@ def _truths():
     return [json.loads(open(os.path.join(CORES, name)).read()) for name in names]
 
 
-TRUTHS = {truth["core"].split(".")[0]: truth for truth in _truths()}
+EVERY = {truth["core"].split(".")[0]: truth for truth in _truths()}
+TRUTHS = {name: truth for name, truth in EVERY.items() if truth["made_by"] == "kernel"}
+EMULATED = sorted(name for name, truth in EVERY.items() if truth["made_by"] == "qemu-user")
 DYNAMIC = sorted(name for name in TRUTHS if name.endswith("-crash"))
 TINY = sorted(name for name in TRUTHS if name.endswith("-tiny"))
 
@@ -44,7 +46,7 @@ def reports(empty):
 
     def report(name):
         if name not in made:
-            path = os.path.join(CORES, TRUTHS[name]["core"])
+            path = os.path.join(CORES, EVERY[name]["core"])
             made[name] = api.inspect(path, SearchOptions(sysroot=empty))
         return made[name]
 
@@ -60,28 +62,32 @@ def test_every_promised_machine_is_there():
     assert PROMISED <= {name[: -len("-tiny")] for name in TINY}
 
 
-@pytest.mark.parametrize("name", sorted(TRUTHS))
+@pytest.mark.parametrize("name", sorted(EVERY))
 def test_machine(name, reports):
-    truth, report = TRUTHS[name], reports(name)
+    truth, report = EVERY[name], reports(name)
     for key in ("machine", "bits", "endian", "os"):
         assert report[key] == truth[key], key
     assert report["kind"] == "core"
     assert report["size"] == truth["core_size"]
     assert report["compression"] == "xz"
     assert report["complete"] is True and report["incomplete_why"] is None
-    assert report["warnings"] == []
 
 
 @pytest.mark.parametrize("name", sorted(TRUTHS))
+def test_nothing_to_complain_of(name, reports):
+    assert reports(name)["warnings"] == []
+
+
+@pytest.mark.parametrize("name", sorted(EVERY))
 def test_process(name, reports):
-    truth, process = TRUTHS[name], reports(name)["process"]
+    truth, process = EVERY[name], reports(name)["process"]
     assert process["pid"] == truth["pid"]
     assert process["threads"] == truth["threads"]
-    assert (process["uid"], process["gid"]) == (truth["uid"], truth["gid"])
+    if truth["uid"] is not None:
+        assert (process["uid"], process["gid"]) == (truth["uid"], truth["gid"])
     assert process["comm"] == truth["comm"]
     assert process["args"] == " ".join(truth["arguments"])
-    signal = process["signal"]
-    assert signal == dict(truth["signal"], name="SIGSEGV")
+    assert process["signal"] == dict({"code": None, "address": None, "name": "SIGSEGV"}, **truth["signal"])
 
 
 @pytest.mark.parametrize("name", sorted(TRUTHS))

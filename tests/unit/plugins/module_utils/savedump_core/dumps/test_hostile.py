@@ -5,6 +5,8 @@ BadDump.
 The costly cases run in a child with a limit of CPU seconds and address space, so that a regression fails and does not
 take the machine with it. SAVEDUMP_FUZZ_ROUNDS sets how many mutations of each real core are tried.
 """
+import bz2
+import gzip
 import json
 import lzma
 import os
@@ -501,3 +503,49 @@ def test_mutated_core_through_the_front_door(tmp_path):
             assert json.dumps(api.inspect(str(path), SearchOptions(sysroot=str(tmp_path / "none"))))
         except errors.BadDump:
             pass
+
+
+# --- compressed -------------------------------------------------------------------------------------------------
+
+
+def test_stream_that_goes_on_behind_the_dump(inspect):
+    """A TiB of zeros in 800 KB, behind an honest core."""
+    zeros = bz2.compress(bytes(64 << 20))
+    core = w.process_core(A, [Mapped(b"/usr/bin/prog", BASE, PROGRAM)])
+    report = inspect(bz2.compress(core.to_bytes()) + zeros * (1 << 14))["report"]
+    assert report["complete"] is False
+    assert "goes on" in report["incomplete_why"]
+    assert report["process"]["pid"] == 4242
+
+
+@pytest.mark.parametrize("pack", [lzma.compress, gzip.compress, bz2.compress],
+                         ids=lambda pack: pack.__module__.strip("_"))  # fmt: skip
+def test_compressed_cores_cut_and_changed(pack, tmp_path):
+    data = pack(real("arm-tiny.core.xz"))
+    path, options = tmp_path / "core", SearchOptions(sysroot=str(tmp_path / "none"))
+    rng = random.Random(pack.__module__)
+    changed = [data[:size] for size in range(1, len(data), 97)]
+    changed += [mutate(data, [(0, len(data))], rng) for _ in range(100)]
+    for one in changed:
+        path.write_bytes(one)
+        try:
+            report = api.inspect(str(path), options)
+        except errors.BadDump:
+            continue
+        assert json.dumps(report)
+        assert len(one) == len(data) or report["complete"] is False
+
+
+@pytest.mark.parametrize("pack", [lzma.compress, gzip.compress, bz2.compress],
+                         ids=lambda pack: pack.__module__.strip("_"))  # fmt: skip
+def test_wrong_checksum_at_the_end_is_damage(pack, tmp_path):
+    """All bytes are there, and the stream says that they are not what was compressed. The end is in a segment that
+    nothing else has to read."""
+    last = Segment(PT_LOAD, 0x7FFF80000000, random.Random(1).getrandbits(32 << 20).to_bytes(4 << 20, "little"))
+    core = w.process_core(A, [Mapped(b"/usr/bin/prog", BASE, PROGRAM)], extra=[last])
+    data = bytearray(pack(core.to_bytes()))
+    data[-5] ^= 0xFF
+    (tmp_path / "core").write_bytes(bytes(data))
+    report = api.inspect(str(tmp_path / "core"), SearchOptions(sysroot=str(tmp_path / "none")))
+    assert report["complete"] is False
+    assert "stream" in report["incomplete_why"], "not a core size limit's fault"

@@ -15,6 +15,7 @@ from savedump_core.tarstream import header, reader, sparse
 from savedump_core.tarstream.writer import TarWriter
 
 MB = 1 << 20
+ACCENT = os.fsdecode(b"caf\xc3\xa9")
 LONG = "d" * 120 + "/" + "f" * 200
 NOISE = os.urandom(300000)
 
@@ -35,7 +36,7 @@ def tree(tmp_path):
     (top / LONG).write_bytes(b"long")
     (top / "noise").write_bytes(NOISE)
     (top / "empty").write_bytes(b"")
-    (top / "caf\u00e9").write_bytes(b"accent")
+    (top / ACCENT).write_bytes(b"accent")
     (top / "folder").mkdir()
     (top / "link").symlink_to("noise")
     (top / "longlink").symlink_to("x/" * 200)
@@ -91,13 +92,13 @@ def test_tars_of_other_makers(make, tree):
         found[member.name] = (member, restored.getvalue().ljust(member.size, b"\0"))
     assert {member.name: member.kind for member, _ in found.values()} == {
         "top": "dir", "top/" + LONG: "file", "top/" + LONG.split("/")[0]: "dir", "top/noise": "file",
-        "top/empty": "file", "top/caf\u00e9": "file", "top/folder": "dir", "top/link": "symlink",
+        "top/empty": "file", "top/" + ACCENT: "file", "top/folder": "dir", "top/link": "symlink",
         "top/longlink": "symlink", "top/core": "file", "top/many": "file",
     }  # fmt: skip
     assert found["top/link"][0].target == "noise"
     # GNU tar and bsdtar keep a target as it is, and so did the link.
     assert found["top/longlink"][0].target.rstrip("/") == ("x/" * 200).rstrip("/")
-    for name in ("noise", "empty", LONG, "caf\u00e9", "core", "many"):
+    for name in ("noise", "empty", LONG, ACCENT, "core", "many"):
         assert found["top/" + name][1] == (tree / "top" / name).read_bytes(), name
     assert found["top/noise"][0].mode == os.stat(str(tree / "top/noise")).st_mode & 0o7777
 
@@ -267,7 +268,11 @@ def record(text):
 
 
 @pytest.mark.parametrize(
-    "bad", [b"5 a=b\n", b"99 a=b\n", b"0 a=b\n", b"7 a=b\n", b"x a=b\n", b" a=b\n", b"-6 a=b\n", b"6 aab\n", b"\xff", b"9" * 40]
+    "bad",
+    [
+        b"5 a=b\n", b"99 a=b\n", b"0 a=b\n", b"7 a=b\n", b"x a=b\n", b" a=b\n", b"-6 a=b\n", b"6 aab\n", b"\xff",
+        b"9" * 40,
+    ],
 )  # fmt: skip
 def test_pax_records_that_are_none(bad):
     with pytest.raises(BadDump, match="pax record"):
@@ -295,7 +300,7 @@ def sparse_member(table, data=b"", realsize=b"10000", stored=None):
 
 
 def test_a_sparse_map_that_is_right():
-    (member, stored), = read(sparse_member(b"3\n0\n5\n512\n6\n10000\n0\n", b"hello world"))
+    ((member, stored),) = read(sparse_member(b"3\n0\n5\n512\n6\n10000\n0\n", b"hello world"))
     assert (member.name, member.size, member.extents, stored) == ("top/s", 10000, [(0, 5), (512, 6)], b"hello world")
 
 
@@ -353,7 +358,7 @@ def old_sparse(rows, size, extended=0):
 
 def test_old_gnu_sparse_that_is_wrong():
     good = block(size=1024, kind=b"S", patch=old_sparse([(0, 512), (4096, 512)], 9000)) + bytes(1024 + 1024)
-    (member, stored), = read(good)
+    ((member, stored),) = read(good)
     assert member.extents == [(0, 512), (4096, 512)] and member.size == 9000
     for rows, size in (([(4096, 512), (0, 512)], 9000), ([(0, 512), (4096, 512)], 4100), ([(0, 512)], 9000)):
         with pytest.raises(BadDump, match="sparse map"):

@@ -11,7 +11,17 @@ from savedump_core.errors import BadDump
 from savedump_core.tarstream import sums
 from savedump_core.tarstream.sparse import Digest
 
-NAMES = [b"plain", b"a b", b"back\\slash", b"new\nline", b"both\\n\n\\", b"caf\xe9 \xff", b"-n", b" lead", "\u00e9".encode()]
+NAMES = [
+    b"plain",
+    b"a b",
+    b"back\\slash",
+    b"new\nline",
+    b"both\\n\n\\",
+    b"caf\xe9 \xff",
+    b"-n",
+    b" lead",
+    "\u00e9".encode(),
+]
 
 
 def digest(content=b"x", algorithm="sha256"):

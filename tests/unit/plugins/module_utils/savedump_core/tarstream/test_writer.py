@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 
 import pytest
@@ -78,6 +79,8 @@ def by_bsdtar(content, folder, locale):
 
 
 def by_python(content, folder, locale):
+    if sys.getfilesystemencoding() == "ascii" and "\u00e9".encode() in content:
+        pytest.skip("the tarfile of Python 3.6 cannot make such a file in the C locale")
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
         tar.extractall(folder, **({"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}))
 
@@ -214,7 +217,7 @@ def test_modes_times_and_owners(tmp_path):
 
 def test_same_members_same_bytes():
     def add(tar):
-        tar.add_bytes("a/\u00e9", b"1", 0o600)
+        tar.add_bytes(os.fsdecode(b"a/\xe9"), b"1", 0o600)
         tar.add_sparse("a/core", MB, [(4096, 512)], 0o600, [b"x" * 512])
         tar.add_symlink("a/l", "core")
 
