@@ -7,7 +7,6 @@ import pytest
 
 from support import checkout, machine
 
-
 # The floor; the oldest that ansible-core 2.19 sends modules to; the newest.
 VERSIONS = ("3.6", "3.8", "3.13")
 

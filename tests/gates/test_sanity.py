@@ -13,7 +13,8 @@ from support import checkout, machine
 GET_PIP = ("get_pip_23_1_2.py", "get_pip_24_2.py", "get_pip_25_2.py")
 
 # What Ansible loads or Galaxy reads. The links of a plain clone (.collections, savedump_core) are no part of that.
-COLLECTION = ("plugins/", "roles/", "playbooks/", "meta/", "changelogs/", "galaxy.yml", "README.md", "tests/sanity/")
+COLLECTION = ("plugins/", "roles/", "playbooks/", "meta/", "changelogs/", "galaxy.yml", "README.md")
+COLLECTION += (".gitignore", "tests/config.yml")
 
 
 def home_for_ansible_test():

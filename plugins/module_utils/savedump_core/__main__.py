@@ -79,8 +79,8 @@ def main(argv: Optional[List[str]] = None) -> int:
 
 def _leave(number: int, frame: object) -> None:
     """Clean up on the way out, as after any error."""
-    sys.exit(128 + number)
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -98,9 +98,8 @@ def _add(tar: TarWriter, top: str, entry: Entry, source: Source, progress: Progr
 @contextmanager
 def _opened(entry: Entry) -> Iterator[IO[bytes]]:
     """The file that was proven, if it is still the same. Raises Busy."""
-    assert entry.origin is not None
     try:
-        file = os.fdopen(open_regular(entry.origin), "rb", buffering=0)
+        file = os.fdopen(open_regular(entry.origin or ""), "rb", buffering=0)
     except (Refused, FileNotFoundError):
         raise Busy("%s was replaced while it was read" % entry.origin, "try again") from None
     with file:

@@ -37,7 +37,7 @@ def _os_release(root: str) -> Dict[str, str]:
     except OSError:
         return {}
     for line in lines:
-        key, _, value = line.partition("=")
+        key, _equals, value = line.partition("=")
         if key in ("ID", "VERSION_ID", "PRETTY_NAME"):
             values[key] = value.strip().strip("\"'")
     return values

@@ -93,7 +93,7 @@ class _Seeker:
             kind=SUPPLEMENTARY, module=debug.want.module, build_id=link.build_id, paths=(os.fsdecode(link.path),),
             loaded_at=proven.inside,
         )  # fmt: skip
-        supplementary, _ = self._answer(want)
+        supplementary = self._answer(want)[0]
         if isinstance(supplementary, Missing) and debug is not loaded and isinstance(debug, Found):
             why = "needs the supplementary file with build ID %s" % link.build_id.hex()
             refused = Attempt(finder="search", path=debug.at, outcome=REFUSED, detail=why)

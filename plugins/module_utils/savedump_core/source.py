@@ -168,6 +168,10 @@ class CompressedSource(Source):
 
     @property
     def size(self) -> int:
+        return self._drain()
+
+    def _drain(self) -> int:
+        """Go on to the end of the first pass, which knows the size."""
         while self._size is None:
             self._step()
         return self._size
@@ -217,7 +221,7 @@ class CompressedSource(Source):
         """Block number `index`; b"" beyond the end, or when reading back would cost one pass too many."""
         if index not in self._kept:
             if index < self._next and self._size is None:
-                _ = self.size
+                self._drain()
             if self._size is not None and index * BLOCK >= self._size:
                 return b""
             if index < self._next:

@@ -78,7 +78,7 @@ def is_archive(path: str) -> bool:
 
 def read_manifest(path: str) -> Json:
     """The manifest, reading no more of the archive than that. Raises BadDump if it is none, ToolMissing, OSError."""
-    with _opened(path) as (stream, _):
+    with _opened(path) as (stream, _file):
         return _first(path, reader.members(stream)).manifest
 
 
@@ -105,7 +105,7 @@ def unpack(path: str, into: str) -> Opened:
 
     Raises BadDump for an archive with any problem, CannotWrite if the folder is there already or the disk is too small,
     ToolMissing, OSError."""
-    with _opened(path) as (stream, _):
+    with _opened(path) as (stream, _file):
         check = _Check(path, reader.members(stream), 1)
         target = os.path.join(into, check.top)
         if os.path.lexists(target):
@@ -179,7 +179,7 @@ def _first(path: str, members: Iterator[Member]) -> _First:
         member = next(members, None)
         if member is None:
             raise BadDump("it is empty")
-        top, _, base = member.name.partition("/")
+        top, _slash, base = member.name.partition("/")
         # No hidden folder: unpacked at home, ".ssh" would be more than a folder.
         if member.kind != reader.FILE or base != MANIFEST or not re.fullmatch(r"([^.\0][^\0]*\.)?archive-[^\0]*", top):
             raise BadDump("its first member is %s, not archive-…/%s" % (_shown(member.name), MANIFEST))

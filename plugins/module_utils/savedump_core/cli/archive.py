@@ -46,13 +46,13 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("an archive does not belong on a terminal", "redirect stdout or give -o a file")
     if args.nice:
         os.nice(19)
-    bar = say.Bar(args.quiet)
+    progress_bar = say.Bar(args.quiet)
     tell = say.note if streamed or args.json else say.out
     if args.json or args.quiet:
         tell = _nothing
 
     def on_plan(plan: Plan) -> None:
-        bar.total = plan.size
+        progress_bar.total = plan.size
         tell("dump type: userland dump")
         tell("binary found: %s" % _binary(plan))
         if not args.quiet:
@@ -60,9 +60,9 @@ def run(args: argparse.Namespace) -> int:
 
     archived = api.archive(
         args.dump, output=args.output, search=options.search(args), format=args.format, level=args.level,
-        dry_run=args.dry_run, force=args.force, on_plan=on_plan, progress=bar.update,
+        dry_run=args.dry_run, force=args.force, on_plan=on_plan, progress=progress_bar.update,
     )  # fmt: skip
-    bar.clear()
+    progress_bar.clear()
     if args.json:
         say.document(archived.as_json())
     elif args.dry_run:

@@ -20,8 +20,9 @@ def have(program: str) -> bool:
     return shutil.which(program) is not None
 
 
-def _start(arguments: Sequence[str], errors: IO[bytes]) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
+def _start(arguments: Sequence[str], errors: IO[bytes]) -> Any:
+    # Closed by whoever drives the pipe.
+    return subprocess.Popen(  # pylint: disable=consider-using-with
         arguments,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -89,7 +90,6 @@ class ProgramReader:
     def read(self, size: int = INPUT) -> bytes:
         """As Reader.read."""
         pieces: List[bytes] = []
-        assert self._process.stdout is not None
         while size > 0 and self._open:
             piece = self._process.stdout.read(size)
             if not piece:
@@ -118,7 +118,6 @@ class ProgramReader:
             self._process.kill()
             self._process.wait()
             self._feeder.join()
-            assert self._process.stdout is not None
             self._process.stdout.close()
             self._errors.close()
 
@@ -151,7 +150,6 @@ class ProgramWriter:
         """Finish the stream. After an error there is nothing left to do."""
         if not self._open:
             return
-        assert self._process.stdin is not None
         self._process.stdin.close()
         self._drain.join()
         if self._process.wait() or self._drain.write_error is not None:
@@ -165,7 +163,6 @@ class ProgramWriter:
         self._open = False
         self._process.kill()
         self._process.wait()
-        assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
         self._drain.join()
         self._process.stdout.close()

@@ -2,7 +2,7 @@
 """What the codecs share: reading member after member (frame after frame) with bounded memory, and small helpers."""
 
 import os
-from typing import IO, Any, Callable, Optional, Tuple, Type
+from typing import IO, Any, Callable, Tuple, Type
 
 from ..errors import BadDump
 
@@ -60,7 +60,7 @@ class Reader:
         self._errors = errors
         self._feed = feed
         self._padding = padding
-        self._decoder: Optional[Any] = None
+        self._decoder: Any = None
         self._input = b""
         self._at = 0
         self._taken = 0
@@ -92,7 +92,6 @@ class Reader:
             if self._decoder is None and not self._begin():
                 break
             decoder = self._decoder
-            assert decoder is not None
             data = b""
             if decoder.needs_input:
                 data = self._take()

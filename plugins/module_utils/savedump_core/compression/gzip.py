@@ -87,7 +87,7 @@ class Writer:
         self._sink = sink
         self._engine = engine
         # Its threads end when they are told to, and also when nobody holds the pool any more.
-        self._pool: Optional[ThreadPoolExecutor] = ThreadPoolExecutor(threads)
+        self._pool: Any = ThreadPoolExecutor(threads)
         # The oldest block is waited for only when there is work for all threads, and some in reserve.
         self._depth = threads + 4
         self._under_way: Deque[Future[bytes]] = deque()
@@ -132,7 +132,6 @@ class Writer:
             self._pool = None
 
     def _submit(self) -> None:
-        assert self._pool is not None
         self._under_way.append(self._pool.submit(_deflate, self._engine, self._block, self._before))
         self._before = bytes(self._block[-_WINDOW:])
         self._block = bytearray()

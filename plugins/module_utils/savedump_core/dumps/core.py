@@ -297,7 +297,7 @@ def _modules(
             continue
         why = one.build_id_why
         modules.append(_module(path, others, soname, one.build_id, why, one.base, one.end, one.base == executable))
-    seen = {path for path, _ in layout.images}
+    seen = {path for path, _one in layout.images}
     for path, rows in layout.by_path.items():
         start, others = rows[0].start, names.get(rows[0].start, [])
         if path in seen or not (others or start == executable or _is_code(memory, rows)):
@@ -341,7 +341,7 @@ class _Layout:
         self._rows = sorted(rows)
         for row in self._rows:
             self.by_path.setdefault(row.path, []).append(row)
-        self._bases = [one.base for _, one in images]
+        self._bases = [one.base for _path, one in images]
         self._starts = [row.start for row in self._rows]
 
     def image_at(self, address: int) -> Optional[Image]:
@@ -398,7 +398,7 @@ def _link_maps(
 ) -> Tuple[List[linkmap.LinkMap], List[str]]:
     """By way of the main program's DT_DEBUG, or of any image that has one that was filled in."""
     main = _main_dynamic(memory, header, found, layout, sysroot)
-    for dynamic in [main] + [one.dynamic for _, one in layout.images[:MAX_DEBUG_IMAGES]]:
+    for dynamic in [main] + [one.dynamic for _path, one in layout.images[:MAX_DEBUG_IMAGES]]:
         r_debug = linkmap.find_r_debug(memory, header, dynamic) if dynamic else None
         if r_debug:
             return linkmap.walk(memory, header, r_debug)

@@ -137,7 +137,7 @@ def _build_id(header: Header, with_notes: List[_Section], read_at: ReadAt) -> Op
 
 def _debug_link(header: Header, content: bytes) -> Optional[DebugLink]:
     """NUL-terminated name, padding to 4 bytes, CRC in the file's byte order. A name with a slash is no base name."""
-    name, nul, _ = content.partition(b"\0")
+    name, nul, _rest = content.partition(b"\0")
     at = (len(name) + 4) & ~3
     if not name or not nul or b"/" in name or len(content) < at + 4:
         return None

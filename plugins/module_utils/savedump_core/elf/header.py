@@ -112,10 +112,12 @@ def iter_segments(header: Header, raw: bytes) -> Iterator[Segment]:
     size = segment_size(header)
     whole = memoryview(raw)[: len(raw) // size * size]
     if header.bits == 64:
-        for kind, flags, offset, vaddr, _, filesz, memsz, align in struct.iter_unpack(header.order + "IIQQQQQQ", whole):
+        rows = struct.iter_unpack(header.order + "IIQQQQQQ", whole)
+        for kind, flags, offset, vaddr, _paddr, filesz, memsz, align in rows:
             yield Segment(kind, flags, offset, vaddr, filesz, memsz, align)
     else:
-        for kind, offset, vaddr, _, filesz, memsz, flags, align in struct.iter_unpack(header.order + "8I", whole):
+        rows = struct.iter_unpack(header.order + "8I", whole)
+        for kind, offset, vaddr, _paddr, filesz, memsz, flags, align in rows:
             yield Segment(kind, flags, offset, vaddr, filesz, memsz, align)
 
 

@@ -122,7 +122,7 @@ def _build_id(
 def _soname(memory: Memory, header: Header, dynamic: Tuple[int, int], bias: int) -> Optional[bytes]:
     """glibc relocates DT_STRTAB in place on most machines and leaves it alone on others (elf/get-dynamic-info.h,
     DL_RO_DYN_SECTION), so both readings are tried."""
-    values = {tag: value for tag, value, _ in dynamic_entries(memory, header, dynamic)}
+    values = {tag: value for tag, value, _at in dynamic_entries(memory, header, dynamic)}
     if DT_SONAME not in values or DT_STRTAB not in values:
         return None
     for table in (values[DT_STRTAB], values[DT_STRTAB] + bias):

@@ -81,7 +81,7 @@ def walk(read_at: ReadAt, order: str, offset: int, size: int, align: int = 4) ->
     unit = 8 if align == 8 else 4
     window, base = b"", offset
     position = offset
-    for _ in range(MAX_NOTES):
+    for _count in range(MAX_NOTES):
         if position + 12 > end:
             return
         if position < base or position + 12 + _NAME_CAP > base + len(window):

@@ -28,14 +28,12 @@ def entries(sysroot: Sysroot) -> Iterator[Union[Looked, str]]:
     if pattern.startswith("/"):
         where, recursive = _fixed_folder(pattern)
         regex = _regex(pattern)
-        for item in folder(NAME, sysroot.host_path(where), _matcher(regex, sysroot), recursive):
-            yield item
+        yield from folder(NAME, sysroot.host_path(where), _matcher(regex, sysroot), recursive)
         return
     regex = re.compile(r"(?:^|.*/)" + _body(pattern) + r"(\.\d+)?" + _COMPRESSED + r"\Z", re.DOTALL)
     yield Looked(NAME, pattern, "relative: each core lies in its process's working directory")
     for where in _working_folders(sysroot):
-        for item in folder(NAME, where, lambda path: regex.match(path) is not None):
-            yield item
+        yield from folder(NAME, where, lambda path: regex.match(path) is not None)
 
 
 def _read(sysroot: Sysroot) -> str:

@@ -46,7 +46,7 @@ def headers(
 def sparse_headers(name: bytes, stored: int, size: int, mode: int, mtime: int) -> bytes:
     """As headers(), for a member of `size` bytes that is a GNU.sparse 1.0 map and data, `stored` bytes together. A tar
     that does not know sparse members restores those under a name that tells: GNUSparseFile.0/…, like GNU tar's own."""
-    folder, _, base = name.rpartition(b"/")
+    folder, _slash, base = name.rpartition(b"/")
     stand_in = b"%s/GNUSparseFile.0/%s" % (folder or b".", base)
     if len(stand_in) > _NAME_MAX:
         stand_in = b"GNUSparseFile.0/" + base[:80]

@@ -171,7 +171,7 @@ def _pax_records(stream: _Stream, content: bytes) -> Dict[bytes, bytes]:
     records: Dict[bytes, bytes] = {}
     at = 0
     while at < len(content):
-        digits, blank, _ = content[at : at + 20].partition(b" ")
+        digits, blank, _rest = content[at : at + 20].partition(b" ")
         end = at + int(digits) if blank and digits.isdigit() else 0
         key, equals, value = content[at + len(digits) + 1 : end].partition(b"=")
         if end > len(content) or not equals or not value.endswith(b"\n"):
@@ -235,7 +235,7 @@ def _map(stream: _Stream, stored: int) -> Tuple[List[Extent], int]:
     count = lines.number()
     if count > MAX_EXTENTS:
         stream.fail("a sparse map of %d extents" % count)
-    rows = [(lines.number(), lines.number()) for _ in range(count)]
+    rows = [(lines.number(), lines.number()) for _row in range(count)]
     return [row for row in rows if row[1]], lines.taken
 
 

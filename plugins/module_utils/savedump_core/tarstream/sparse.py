@@ -88,7 +88,7 @@ def _merged(found: List[Extent], gap: int) -> List[Extent]:
 
 
 def stored_size(data: Sequence[Extent]) -> int:
-    return sum(length for _, length in data)
+    return sum(length for _offset, length in data)
 
 
 def check(data: Sequence[Extent], size: int) -> None:

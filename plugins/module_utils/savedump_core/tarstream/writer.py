@@ -39,7 +39,7 @@ class TarWriter:
         sparse.check(data, realsize)
         if data == sparse.whole(realsize):
             return self.add_file(name, realsize, mode, chunks)
-        if any(length % sparse.BLOCK for _, length in data[:-1]):
+        if any(length % sparse.BLOCK for _offset, length in data[:-1]):
             raise ValueError("an extent's length is no multiple of 512, and GNU tar takes whole blocks only")
         length = sparse.stored_size(data)
         table = sparse.encode_map(data, realsize)

@@ -121,7 +121,8 @@ def test_relative_names_that_end_alike_keep_their_folders():
 
 @pytest.mark.parametrize(
     "path",
-    ["/manifest.json", "/SHA256SUMS", "/run-gdb.sh", "/.savedump/dump", "/.savedump/solib/x", "/../../etc/cron.d/x", "//", "/."],
+    ["/manifest.json", "/SHA256SUMS", "/run-gdb.sh", "/.savedump/dump", "/.savedump/solib/x",
+     "/../../etc/cron.d/x", "//", "/."],
 )  # fmt: skip
 def test_file_that_would_stand_in_for_the_archives_own_is_displaced(path):
     the_plan = plan(files(path, executable=True))
@@ -194,7 +195,8 @@ def test_deep_missing_file_needs_no_member():
 
 @pytest.mark.parametrize(
     "name, safe",
-    [("core.1234", "core.1234"), ("core.$(reboot) x", "core.__reboot__x"), ("a\nb\x1b[2J", "a_b__2J"), ("--help", "help"),
+    [("core.1234", "core.1234"), ("core.$(reboot) x", "core.__reboot__x"), ("a\nb\x1b[2J", "a_b__2J"),
+     ("--help", "help"),
      (".hidden", "hidden"), ("\udcff", "_"), ("...", "dump"), ("é" * 300, "_" * 180)],
 )  # fmt: skip
 def test_safe_name(name, safe):

@@ -39,8 +39,9 @@ def modules_of(abi, names=(b"/usr/lib/liba.so", b"./b.so")):
 def test_every_abi(name, inspect):
     abi = ABIS[name]
     core = elfwriter.process_core(
-        abi, modules_of(abi), pid=31337, threads=3, address=0x1234, comm=b"prog name", args=b"prog -x", uid=1001, gid=1002
-    )
+        abi, modules_of(abi), pid=31337, threads=3, address=0x1234, comm=b"prog name", args=b"prog -x", uid=1001,
+        gid=1002,
+    )  # fmt: skip
     report = inspect(core)
     assert (report["bits"], report["endian"]) == (abi.bits, "little" if abi.order == "<" else "big")
     process = report["process"]
