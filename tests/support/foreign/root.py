@@ -13,7 +13,7 @@ MIRROR = "http://deb.debian.org/debian"
 LINUX_SOURCE = "linux-source-6.12"
 PACKAGES = """ca-certificates cpio xz-utils gcc libc6-dev binutils elfutils
     qemu-system-arm qemu-system-mips qemu-system-misc qemu-system-ppc qemu-system-riscv qemu-system-s390x
-    qemu-system-sparc qemu-system-x86 qemu-user ipxe-qemu opensbi seabios
+    qemu-system-x86 qemu-user ipxe-qemu opensbi seabios
     zstd make bc flex bison libelf-dev libssl-dev perl python3-minimal """ + LINUX_SOURCE
 
 

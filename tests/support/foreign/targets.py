@@ -68,9 +68,6 @@ TARGETS: Dict[str, Target] = {
     "mips64el": _same("mips64el-linux-gnuabi64", "mips64el", "mips64el"),
     "mipsn32el": Target("mips64el-linux-gnuabi64", "mipsel", flags="-mabi=n32"),
     "mipsel": Target("mips64el-linux-gnuabi64", "mipsel", flags="-mabi=32"),
-    "mips": _same("mips-linux-gnu", "mips", "mips"),
-    "sparc64": _same("sparc64-linux-gnu", "sparc64", "sparc64", page=8192),
-    "sparc": Target("sparc64-linux-gnu", "sparc", flags="-m32", page=8192),
     "loongarch64": _same("loongarch64-linux-gnu", "loongarch64", "loong64", page=16384),
 }
 
@@ -96,10 +93,6 @@ BOOTS: Dict[str, Boot] = {
                     "loong64", "linux-image-loong64", "sid"),
     # Debian has no kernels of these in its archive: built from its linux-source package.
     "ppc64": Boot("ppc64", ("ppc64", "ppc"), _PSERIES, "console=hvc0", config="ppc64", linux_arch="powerpc"),
-    "mips": Boot("mips", ("mips",), "qemu-system-mips -M malta -cpu 24Kf", "console=ttyS0", config="mips",
-                 linux_arch="mips"),
-    "sparc64": Boot("sparc64", ("sparc64", "sparc"), "qemu-system-sparc64 -M sun4u", "console=ttyS0", config="sparc64",
-                    linux_arch="sparc"),
 }
 
 # Nobody builds a kernel of these any more: their cores are qemu-user's own, which have neither NT_FILE nor NT_SIGINFO.
