@@ -142,7 +142,10 @@ class _Counted:
         self.size = 0
 
     def write(self, data: bytes) -> None:
-        self._sink.write(data)
+        rest = memoryview(data)
+        while rest:
+            # An unbuffered file may take less than it is given, on a disk that is nearly full.
+            rest = rest[self._sink.write(rest) :]
         self.hash.update(data)
         self.size += len(data)
 

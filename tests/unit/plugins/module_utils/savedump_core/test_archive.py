@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from savedump_core import api, errors
+from savedump_core import api, archive, errors
 from savedump_core.archive import atomic_file
 from savedump_core.model import SearchOptions
 from support import elfwriter
@@ -292,6 +292,21 @@ def test_killed_at_any_time_the_name_is_not_there(host, number):
     assert os.listdir(host.out) == left
     assert api.archive(host.core, output=host.out, search=host.search).changed
     assert os.listdir(host.out) == ["archive-core.77.tar.gz"]
+
+
+def test_sink_that_takes_less_than_it_is_given_gets_all():
+    class Sink:
+        def __init__(self):
+            self.taken = b""
+
+        def write(self, data):
+            self.taken += bytes(data[:3])
+            return len(data[:3])
+
+    sink = Sink()
+    counted = archive._Counted(sink)
+    counted.write(b"0123456789")
+    assert sink.taken == b"0123456789" and counted.size == 10
 
 
 def test_compressed_dump_is_archived_decompressed_and_sparse(host):
