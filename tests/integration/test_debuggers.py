@@ -374,7 +374,8 @@ def in_order(names, text):
     return True
 
 
-FOREIGN = sorted(path.name[: -len("-crash.core.xz")] for path in CORES.glob("*-crash.core.xz"))
+# gdb-multiarch 13 of Debian 12 does not know LoongArch; run-gdb.sh says so and leaves with 69 (launchers' own tests).
+FOREIGN = sorted({path.name[: -len("-crash.core.xz")] for path in CORES.glob("*-crash.core.xz")} - {"loongarch64"})
 
 
 @pytest.fixture

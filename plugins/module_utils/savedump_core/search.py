@@ -109,13 +109,14 @@ class _Seeker:
             if isinstance(one.file, Found) and os.path.basename(one.file.at).startswith(("libc.so.", "libc-"))
         ]
         machines = _DEBUGGERS_MACHINE.get(self._machine, (self._machine,))
-        for folder in beside + self._library_folders():
+        folders = beside + self._library_folders()
+        for machine, folder in [(machine, folder) for machine in machines for folder in folders]:
             path = os.path.join(folder, "libthread_db.so.1")
             try:
                 on_disk = read_elf(os.path.realpath(path))
             except (OSError, Refused):
                 continue
-            if on_disk.elf.header.machine_name not in machines:
+            if on_disk.elf.header.machine_name != machine:
                 continue
             # gdb will run it on the analyst's machine: never one that a third person could have put there.
             if on_disk.uid in (0, os.geteuid()) and not on_disk.mode & 0o022:

@@ -146,13 +146,13 @@ def truth_of(root: Root, boot_name: str, name: str, said: str) -> Dict[str, Any]
                             stdout=subprocess.PIPE).stdout.decode()
     bits = 64 if "ELF64" in header else 32
     endian = "little" if "little endian" in header else "big"
-    auxv = [[int(pair.split()[0]), pair.split()[1]] for pair in lines.get("auxv", [])]
+    auxv: List[List[Any]] = [[int(pair.split()[0]), pair.split()[1]] for pair in lines.get("auxv", [])]
     if "auxv_bytes" in lines:
         raw = bytes.fromhex(lines["auxv_bytes"][0])
         form = ("<" if endian == "little" else ">") + ("QQ" if bits == 64 else "II")
         whole = len(raw) // struct.calcsize(form) * struct.calcsize(form)
         auxv = [[tag, hex(value)] for tag, value in struct.iter_unpack(form, raw[:whole])]
-    mappings = []
+    mappings: List[Dict[str, Any]] = []
     for row in lines["maps"]:
         matched = re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+) ([0-9a-f]+) \S+ (\d+) *(.*)", row)
         start, end, mode, offset, inode, path = matched.groups()
@@ -241,7 +241,7 @@ def user_mode(root: Root, name: str) -> None:
     with open(root.path + where + "/pid") as out:
         pid = int(out.read())
     shutil.rmtree(root.path + where)
-    truth = {
+    truth: Dict[str, Any] = {
         "abi": name, "machine": TARGETS[name].machine, "bits": 64 if name == "aarch64_be" else 32,
         "endian": "big", "os": "linux", "made_by": "qemu-user", "emulator": version, "pid": pid, "threads": 1,
         # qemu-user 10.0 writes uid 1234 as 04 d2 00 00 there, swapped in 16 bits only: no truth to be had.

@@ -302,6 +302,16 @@ def test_thread_db_beside_the_libc(root):
     assert root.search(module("/lib/libc.so.6")).thread_db is None, "anybody could have put it there"
 
 
+def test_thread_db_of_a_32_bit_program_is_the_debuggers(root):
+    """A 64-bit gdb opens the dump: it cannot load the 32-bit library that lies beside the libc."""
+    i386 = elfwriter.ABIS["i386"]
+    root.put("/lib32/libc.so.6", elf(abi=i386))
+    root.put("/lib32/libthread_db.so.1", elf(WRONG, abi=i386))
+    at = root.put("/usr/lib/x86_64-linux-gnu/libthread_db.so.1", elf(WRONG))
+    dump_i386 = dump(module("/lib32/libc.so.6"))._replace(machine="i386", bits=32)
+    assert searching.search(dump_i386, SearchOptions(sysroot=root.path)).thread_db.at == at
+
+
 def test_same_file_mapped_twice_is_looked_for_once(root, monkeypatch):
     root.put("/opt/app/libx.so", elf())
     opened = []
