@@ -105,6 +105,8 @@ def open_dump(source: Any, sysroot: Sysroot) -> Dump:
     if not all_modules:
         complete, why = False, why or "it has more modules than are read (%d were): the rest is unknown" % len(modules)
     executable = next((module for module in modules if module.executable), None)
+    if executable is None:
+        warnings.append("it does not say which program it is of, so that nothing proves its files to be all")
     execfn = memory.string(found.auxv[notes.AT_EXECFN]) if notes.AT_EXECFN in found.auxv else None
     info = found.info
     return Dump(
