@@ -116,6 +116,14 @@ class Dump(NamedTuple):
     """What was odd in the dump (a note that overruns, a cap that was reached), one sentence each."""
     kernel: Optional[Json] = None
     """For kernel dumps; None for a userland core."""
+    modules_why: Optional[str] = None
+    """Why the list of modules is not whole, else None."""
+    parts: Tuple[str, ...] = ()
+    """Paths of the other parts of a set that makedumpfile --split wrote."""
+    dmesg: Optional[bytes] = None
+    """The kernel's log as text, if the dump is a kernel's and has it."""
+    config: Optional[bytes] = None
+    """The kernel's configuration as text, if the kernel carries it (CONFIG_IKCONFIG)."""
 
 
 class Want(NamedTuple):
