@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import tempfile
-import traceback
 import zipfile
 
 from . import _adapter
@@ -32,15 +31,8 @@ def main():
 
 
 def _run(settings):
-    verb = _adapter.VERBS[settings["verb"]][1]
-    try:
-        return verb(_expanded(settings["params"], settings["paths"]), settings["check_mode"])
-    except Exception:  # the last frame before the wire: what is not printed here is lost
-        return {
-            "failed": True,
-            "msg": "savedump failed on the target; see exception",
-            "exception": traceback.format_exc(),
-        }
+    params = _expanded(settings["params"], settings["paths"])
+    return _adapter.perform(settings["verb"], params, settings["check_mode"])
 
 
 def _expanded(params, names):

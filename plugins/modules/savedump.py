@@ -215,7 +215,7 @@ from ansible_collections.savedump.toolkit.plugins.module_utils import _adapter
 def main():
     """Words in, one verb, words out."""
     module = AnsibleModule(argument_spec=_adapter.ARCHIVE_SPEC, supports_check_mode=True)
-    _adapter.leave(module, _adapter.archive_dumps(module.params, module.check_mode))
+    _adapter.leave(module, _adapter.perform("savedump", module.params, module.check_mode))
 
 
 if __name__ == "__main__":

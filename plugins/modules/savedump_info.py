@@ -200,7 +200,7 @@ from ansible_collections.savedump.toolkit.plugins.module_utils import _adapter
 def main():
     """Words in, one verb, words out."""
     module = AnsibleModule(argument_spec=_adapter.INFO_SPEC, supports_check_mode=True)
-    _adapter.leave(module, _adapter.describe_dumps(module.params, module.check_mode))
+    _adapter.leave(module, _adapter.perform("savedump_info", module.params, module.check_mode))
 
 
 if __name__ == "__main__":

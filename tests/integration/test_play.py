@@ -381,7 +381,6 @@ def test_a_fetch_through_a_sudo_that_asks_survives_a_cut(collected, tmp_path):
     host.run("rm", "/root/big")
 
 
-@pytest.mark.xfail(reason="the summary says 'no reason given', or no more than 'see stdout/stderr'", strict=False)
 def test_a_module_that_breaks_is_explained(ansible, fleet_folder, tmp_path):
     """A fault of our own in a module shows with its words, not only as a failure."""
     clone = checkout.copy(tmp_path / "clone")

@@ -4,20 +4,21 @@
 import hashlib
 import os
 import sys
-from typing import Callable, Iterable, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Iterable, NamedTuple, Optional, Tuple
 
-from . import archive as archiving
-from . import stores, unpack
+from . import unpack
 from .dumps import open_dump
 from .elf import dwarf
 from .errors import CannotWrite, SavedumpError
 from .manifest import dump_json, host_of, inspect_json, missing_json
 from .model import Dump, Findings, Json, Plan, SearchOptions
-from .plan import make_plan
 from .search import search as search_files
 from .source import Source, may_be_dump, open_source
 from .sysroot import Owner, Sysroot
 from .unpack import Opened, Verified
+
+if TYPE_CHECKING:
+    from .stores import FindReport
 
 STDOUT = "-"
 
@@ -77,7 +78,11 @@ def archive(
 
     `output` is a folder, the archive's name, or "-" for stdout. An archive of this very dump that is there already is
     left alone unless `force`; one of another dump of the same name makes this one's name carry its identity.
-    `on_plan` is called when it is known what will be written, `progress` with the bytes read so far."""
+    `on_plan` is called when it is known what an archive would hold, `progress` with the bytes read so far: first with 0
+    when writing begins."""
+    from . import archive as archiving  # here, for inspect does without what writing needs
+    from .plan import make_plan
+
     archive_format = archiving.choose_format(format)
     with open_source(path) as source:
         dump, findings = _read(source, search)
@@ -90,6 +95,8 @@ def archive(
         if dry_run:
             return _would_be(target, plan)
         host, tool = host_of(search.sysroot), {"pyelftools": dwarf.version()}
+        if progress is not None:
+            progress(0)
         arguments = (archive_format, level, host, tool, progress)
         if target is None:
             written = archiving.write(plan, source, sys.stdout.buffer, *arguments)
@@ -113,8 +120,10 @@ def open_archive(path: str, into: Optional[str] = None) -> Opened:
     return unpack.unpack(path, into or ".")
 
 
-def find(paths: Iterable[str] = (), sysroot: str = "/") -> "stores.FindReport":
+def find(paths: Iterable[str] = (), sysroot: str = "/") -> "FindReport":
     """The dumps in every store of this host, or in and below these paths, and where was looked."""
+    from . import stores
+
     return stores.find(tuple(paths), Sysroot(sysroot), may_be_dump, _describe)
 
 

@@ -16,13 +16,11 @@ from typing import IO, Any, Callable, Iterator, NamedTuple, Optional
 from . import compression
 from .errors import Busy, CannotWrite, ToolMissing, UsageError
 from .manifest import Host, manifest_json, to_bytes
-from .model import Entry, Json, Plan
+from .model import ARCHIVE_FORMATS, Entry, Json, Plan
 from .source import CHUNK, Source
 from .sysroot import Refused, open_regular
 from .tarstream import sums
 from .tarstream.writer import TarWriter
-
-FORMATS = ("tar.gz", "tar.zst", "tar", "auto")
 
 Progress = Callable[[int], None]
 """Called with the number of bytes read so far."""
@@ -40,8 +38,8 @@ class Written(NamedTuple):
 
 def choose_format(name: str) -> str:
     """`name` with "auto" resolved: zstd where the host can, else gzip. Raises UsageError or ToolMissing."""
-    if name not in FORMATS:
-        raise UsageError("unknown format %s" % name, "choose one of %s" % ", ".join(FORMATS))
+    if name not in ARCHIVE_FORMATS:
+        raise UsageError("unknown format %s" % name, "choose one of %s" % ", ".join(ARCHIVE_FORMATS))
     if name == "auto":
         return "tar.zst" if compression.zstd.can_write() else "tar.gz"
     if name == "tar.zst" and not compression.zstd.can_write():

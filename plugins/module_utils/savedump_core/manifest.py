@@ -3,6 +3,7 @@
 
 import json
 import os
+import sys
 import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
@@ -153,8 +154,26 @@ def _entry_json(entry: Entry, sha256: Optional[str]) -> Json:
 
 
 def to_bytes(document: Any) -> bytes:
-    """JSON as it is written everywhere: ASCII, so that undecodable bytes of paths survive as escapes."""
+    """JSON as it is written everywhere: ASCII, so that undecodable bytes of paths survive as escapes. A path's text is
+    its bytes read as UTF-8, whatever this host's own encoding is, so that it names the same member everywhere."""
+    if sys.getfilesystemencoding() not in ("utf-8", "ascii"):
+        document = _as_utf8(document)
     return (json.dumps(document, ensure_ascii=True, indent=1) + "\n").encode("ascii")
+
+
+def _as_utf8(value: Any) -> Any:
+    """The same with each string, as os.fsdecode made it here, as it would have made it where UTF-8 is the encoding."""
+    if isinstance(value, dict):
+        return {key: _as_utf8(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_utf8(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        return os.fsencode(value).decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        # No path: words of savedump's own, with a character that this host's encoding does not have.
+        return value
 
 
 def _hex(build_id: Optional[bytes]) -> Optional[str]:

@@ -12,6 +12,9 @@ Json = Dict[str, Any]
 # The name of the one image that no file on any disk holds: the kernel's own.
 VDSO = "[vdso]"
 
+# "auto" is tar.zst where the host can write it, else tar.gz.
+ARCHIVE_FORMATS = ("tar.gz", "tar.zst", "tar", "auto")
+
 # What a Want is for. The words are drgn's: a loaded file is what was mapped, a debug file holds what was stripped from
 # it, a supplementary file (dwz) holds what several debug files share.
 LOADED = "loaded"

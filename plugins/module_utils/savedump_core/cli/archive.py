@@ -7,9 +7,8 @@ import sys
 from typing import List
 
 from .. import api
-from ..archive import FORMATS
 from ..errors import COMPLETE, GAPS, UsageError
-from ..model import BY_BUILD_ID, MISMATCH, Found, Missing, Plan
+from ..model import ARCHIVE_FORMATS, BY_BUILD_ID, MISMATCH, Found, Missing, Plan
 from . import options, say
 
 NAME = "archive"
@@ -29,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="DIR|FILE|-", default=".", help='folder or file to write; "-" streams to stdout'
     )
-    parser.add_argument("--format", choices=FORMATS, default="tar.gz", help="default tar.gz; auto takes zstd if it can")
+    parser.add_argument(
+        "--format", choices=ARCHIVE_FORMATS, default="tar.gz", help="default tar.gz; auto takes zstd if it can"
+    )
     parser.add_argument("--level", type=int, metavar="N", help="compression level (gzip 1-9, zstd 1-19)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
     parser.add_argument("--force", action="store_true", help="make the archive again even if it is there")
@@ -46,38 +47,33 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("an archive does not belong on a terminal", "redirect stdout or give -o a file")
     if args.nice:
         os.nice(19)
-    progress_bar = say.Bar(args.quiet)
-    tell = say.note if streamed or args.json else say.out
-    if args.json or args.quiet:
-        tell = _nothing
+    stream = None if args.json or args.quiet else sys.stderr if streamed else sys.stdout
+
+    def tell(line: str) -> None:
+        if stream is not None:
+            say.line(stream, line)
 
     def on_plan(plan: Plan) -> None:
-        progress_bar.total = plan.size
+        work.total = plan.size
         tell("dump type: userland dump")
         tell("binary found: %s" % _binary(plan))
         if not args.quiet:
             _warn(plan)
 
-    archived = api.archive(
-        args.dump, output=args.output, search=options.search(args), format=args.format, level=args.level,
-        dry_run=args.dry_run, force=args.force, on_plan=on_plan, progress=progress_bar.update,
-    )  # fmt: skip
-    progress_bar.clear()
+    with say.Work("compressing archive...", stream, args.quiet) as work:
+        archived = api.archive(
+            args.dump, output=args.output, search=options.search(args), format=args.format, level=args.level,
+            dry_run=args.dry_run, force=args.force, on_plan=on_plan, progress=work.update,
+        )  # fmt: skip
     if args.json:
         say.document(archived.as_json())
     elif args.dry_run:
         tell("archive to create: %s, from %s" % (archived.path or "stdout", say.size(archived.planned_size)))
     elif not archived.changed:
         tell("archive is there already: %s" % archived.path)
-    else:
-        tell("compressing archive...done")
-        if archived.path is not None:
-            tell("archive created: %s" % archived.path)
+    elif archived.path is not None:
+        tell("archive created: %s" % archived.path)
     return COMPLETE if archived.complete else GAPS
-
-
-def _nothing(line: object) -> None:
-    pass
 
 
 def _binary(plan: Plan) -> str:

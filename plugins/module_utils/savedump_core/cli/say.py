@@ -26,13 +26,16 @@ def printable(text: object) -> str:
     return "".join(shown)
 
 
-def out(line: object = "", end: str = "\n") -> None:
-    _write(sys.stdout, printable(line) + end)
+def line(stream: Any, text: object) -> None:
+    _write(stream, printable(text) + "\n")
 
 
-def note(line: object) -> None:
-    """A line on stderr."""
-    _write(sys.stderr, printable(line) + "\n")
+def out(text: object = "") -> None:
+    line(sys.stdout, text)
+
+
+def note(text: object) -> None:
+    line(sys.stderr, text)
 
 
 def _write(stream: Any, text: str) -> None:
@@ -62,24 +65,45 @@ def attempts(trail: List[Any]) -> List[str]:
     return ["%s: %s%s" % (one["path"], one["outcome"], one["detail"] and " (%s)" % one["detail"]) for one in trail]
 
 
-class Bar:
-    """Progress on stderr, on a terminal only, once the work has lasted a second."""
+class Work:
+    """One long step: its words when it begins, progress behind them on a terminal once it has lasted a second, and
+    "done" at the end. As a context manager, so that an error's words start on a line of their own."""
 
-    def __init__(self, quiet: bool) -> None:
-        self._on = not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    def __init__(self, words: str, stream: Any, quiet: bool) -> None:
+        """`stream` gets the words, None for none; progress goes to stderr unless `quiet`."""
+        self._words = words
+        self._stream = stream
+        self._bar = not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._start = self._last = time.monotonic()
-        self._shown = False
+        self._begun = self._shown = False
         self.total: Optional[int] = None
 
     def update(self, done: int) -> None:
+        """So many bytes are read; the first call begins the step."""
         now = time.monotonic()
-        if not self._on or now - self._start < _SHOWN_AFTER_S or now - self._last < 0.2:
+        if not self._begun:
+            self._begun = True
+            self._start = self._last = now
+            self._say(self._words)
+        if not self._bar or now - self._start < _SHOWN_AFTER_S or now - self._last < 0.2:
             return
         self._last, self._shown = now, True
         share = " %3d %%" % (100 * done // self.total) if self.total else ""
         rate = done / (now - self._start)
-        _write(sys.stderr, "\r%s%s, %s/s\033[K" % (size(done), share, size(int(rate))))
+        _write(sys.stderr, "\r%s %s%s, %s/s\033[K" % (self._words, size(done), share, size(int(rate))))
 
-    def clear(self) -> None:
+    def __enter__(self) -> "Work":
+        return self
+
+    def __exit__(self, kind: Any, *rest: object) -> None:
+        if not self._begun:
+            return
         if self._shown:
             _write(sys.stderr, "\r\033[K")
+            if self._stream is not None and self._stream.isatty():
+                self._say(self._words)
+        self._say("done\n" if kind is None else "\n")
+
+    def _say(self, text: str) -> None:
+        if self._stream is not None:
+            _write(self._stream, text)

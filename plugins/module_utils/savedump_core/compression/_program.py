@@ -3,24 +3,27 @@
 
 import os
 import re
-import shutil
-import subprocess
-import tempfile
 import threading
 from typing import IO, Any, List, Optional, Sequence
 
 from ..errors import BadDump, SavedumpError
 from ._stream import INPUT, write_all
 
+# subprocess, tempfile and shutil are imported where a program is needed: they cost more than reading a small core does.
+
 # What zstd, lz4, xz and bzip2 say, in this order, of an input that stops too soon.
 _ENDS_EARLY = re.compile("premature|incomplete|unfinished|unexpected end|ends unexpectedly|truncated", re.IGNORECASE)
 
 
 def have(program: str) -> bool:
+    import shutil
+
     return shutil.which(program) is not None
 
 
 def _start(arguments: Sequence[str], errors: IO[bytes]) -> Any:
+    import subprocess
+
     # Closed by whoever drives the pipe.
     return subprocess.Popen(  # pylint: disable=consider-using-with
         arguments,
@@ -30,6 +33,12 @@ def _start(arguments: Sequence[str], errors: IO[bytes]) -> Any:
         env=dict(os.environ, LC_ALL="C"),
         bufsize=0,
     )
+
+
+def _temporary_file() -> IO[bytes]:
+    import tempfile
+
+    return tempfile.TemporaryFile()
 
 
 def _words(errors: IO[bytes]) -> str:
@@ -80,7 +89,7 @@ class ProgramReader:
 
     def __init__(self, fileobj: IO[bytes], name: str, arguments: Sequence[str]) -> None:
         self._name = name
-        self._errors = tempfile.TemporaryFile()
+        self._errors = _temporary_file()
         self._process = _start(arguments, self._errors)
         self._feeder = _Feeder(fileobj, self._process.stdin)
         self._feeder.start()
@@ -131,7 +140,7 @@ class ProgramWriter:
 
     def __init__(self, sink: Any, name: str, arguments: Sequence[str]) -> None:
         self._name = name
-        self._errors = tempfile.TemporaryFile()
+        self._errors = _temporary_file()
         self._process = _start(arguments, self._errors)
         self._drain = _Pump(self._process.stdout, _KillOnError(sink, self._process))
         self._drain.start()
@@ -184,7 +193,7 @@ class ProgramWriter:
 class _KillOnError:
     """A sink whose error ends the program, so that nobody goes on feeding it."""
 
-    def __init__(self, sink: Any, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, sink: Any, process: Any) -> None:
         self._sink = sink
         self._process = process
 

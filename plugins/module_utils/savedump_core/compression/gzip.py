@@ -8,7 +8,6 @@ block becomes depends on these bytes only: the number of threads does not show i
 
 import zlib
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, Any, Callable, Deque, Optional
 
 from ..errors import UsageError
@@ -87,10 +86,12 @@ class Writer:
         self._sink = sink
         self._engine = engine
         # Its threads end when they are told to, and also when nobody holds the pool any more.
+        from concurrent.futures import ThreadPoolExecutor  # dear: reading alone must not pay for it
+
         self._pool: Any = ThreadPoolExecutor(threads)
         # The oldest block is waited for only when there is work for all threads, and some in reserve.
         self._depth = threads + 4
-        self._under_way: Deque[Future[bytes]] = deque()
+        self._under_way: Deque[Any] = deque()
         self._block = bytearray()
         self._before = b""
         self._crc = 0

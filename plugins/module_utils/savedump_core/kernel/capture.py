@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The face between containers and what is read out of them: a crashed machine's physical memory, whatever the format."""
+"""The face between containers and what is read out of them: the physical memory of a crashed machine."""
 
 from typing import Callable, Iterator, NamedTuple, Optional, Tuple
 

@@ -80,7 +80,8 @@ def test_unreadable_file(tmp_path):
         folder.chmod(0o755)
     # The interpreter itself may lie in root's home: what it needs is imported before the rights are dropped.
     script = (
-        "import gettext, locale, os, sys; from savedump_core.__main__ import main; os.setgid(65534); os.setuid(65534); "
+        "import gettext, locale, os, sys; from savedump_core import archive, plan; "
+        "from savedump_core.__main__ import main; os.setgid(65534); os.setuid(65534); "
     )
     done = subprocess.run(
         [sys.executable, "-c", script + "sys.exit(main(sys.argv[1:]))", str(tmp_path / "core")],
