@@ -4,14 +4,15 @@
 import hashlib
 import os
 import sys
-from typing import TYPE_CHECKING, Callable, Iterable, NamedTuple, Optional, Tuple
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Callable, Iterable, List, NamedTuple, Optional, Tuple
 
-from . import unpack
+from . import beside, unpack
 from .dumps import open_dump
 from .elf import dwarf
 from .errors import CannotWrite, SavedumpError
 from .manifest import dump_json, host_of, inspect_json, missing_json
-from .model import Dump, Findings, Json, Plan, SearchOptions
+from .model import Dump, Entry, Findings, Json, Plan, SearchOptions
 from .search import search as search_files
 from .source import Source, may_be_dump, open_source
 from .sysroot import Owner, Sysroot
@@ -84,9 +85,9 @@ def archive(
     from .plan import make_plan
 
     archive_format = archiving.choose_format(format)
-    with open_source(path) as source:
+    with open_source(path) as source, ExitStack() as stack:
         dump, findings = _read(source, search)
-        plan = make_plan(dump, source.name, findings, Sysroot(search.sysroot))
+        plan = make_plan(dump, source.name, findings, Sysroot(search.sysroot), _beside(dump, source, search))
         if on_plan is not None:
             on_plan(plan)
         target, existing = (None, None) if output == STDOUT else _target(plan, output, archive_format, force)
@@ -97,13 +98,14 @@ def archive(
         host, tool = host_of(search.sysroot), {"pyelftools": dwarf.version()}
         if progress is not None:
             progress(0)
+        sources = [source] + [stack.enter_context(source.sibling(os.path.basename(part.path))) for part in dump.parts]
         arguments = (archive_format, level, host, tool, progress)
         if target is None:
-            written = archiving.write(plan, source, sys.stdout.buffer, *arguments)
+            written = archiving.write(plan, sources, sys.stdout.buffer, *arguments)
             sys.stdout.buffer.flush()
         else:
             with archiving.atomic_file(target) as file:
-                written = archiving.write(plan, source, file, *arguments)
+                written = archiving.write(plan, sources, file, *arguments)
     return Archived(
         path=target, sha256=written.sha256, size=written.size, planned_size=plan.size, complete=plan.complete,
         changed=True, manifest=written.manifest,
@@ -136,6 +138,10 @@ def _describe(path: str) -> Json:
 def _read(source: Source, options: SearchOptions) -> Tuple[Dump, Findings]:
     dump = open_dump(source, Sysroot(options.sysroot))
     return dump, search_files(dump, options, _owner(source, dump))
+
+
+def _beside(dump: Dump, source: Source, options: SearchOptions) -> List[Entry]:
+    return [] if dump.kernel is None else beside.entries(dump, source.uid, Sysroot(options.sysroot))
 
 
 def _owner(source: Source, dump: Dump) -> Optional[Owner]:

@@ -11,15 +11,17 @@ import hashlib
 import os
 import stat
 from contextlib import contextmanager
-from typing import IO, Any, Callable, Iterator, NamedTuple, Optional
+from typing import IO, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import compression
+from .elf.file import SHT_NULL
 from .errors import Busy, CannotWrite, ToolMissing, UsageError
 from .manifest import Host, manifest_json, to_bytes
 from .model import ARCHIVE_FORMATS, Entry, Json, Plan
 from .source import CHUNK, Source
 from .sysroot import Refused, open_regular
-from .tarstream import sums
+from .tarstream import sparse, sums
+from .tarstream.header import BLOCK
 from .tarstream.writer import TarWriter
 
 Progress = Callable[[int], None]
@@ -48,11 +50,13 @@ def choose_format(name: str) -> str:
 
 
 def write(
-    plan: Plan, source: Source, sink: Any, archive_format: str, level: Optional[int], host: Host, tool: Json,
+    plan: Plan, sources: Sequence[Source], sink: Any, archive_format: str, level: Optional[int], host: Host, tool: Json,
     progress: Optional[Progress] = None,
 ) -> Written:  # fmt: skip
-    """Write the archive into `sink`, which has write(bytes). Raises Busy if anything changed meanwhile."""
-    digests = {entry.path: _hash_file(entry) for entry in plan.entries if _is_copied(entry)}
+    """Write the archive into `sink`, which has write(bytes). `sources` are the dump's files, opened. Raises Busy if
+    anything changed meanwhile."""
+    opened = {source.path: source for source in sources}
+    digests: Dict[str, Optional[str]] = {entry.path: _hash_file(entry) for entry in plan.entries if _is_copied(entry)}
     digests.update((e.path, hashlib.sha256(e.data).hexdigest()) for e in plan.entries if e.data is not None)
     manifest = manifest_json(plan, digests, host, tool)
     counted = _Counted(sink)
@@ -62,13 +66,14 @@ def write(
         lines = [sums.sums_line("manifest.json", digest)]
         copied = 0
         for entry in plan.entries:
-            digest = _add(tar, plan.name, entry, source, _counting(progress, copied))
+            digest = _add(tar, plan.name, entry, opened, _counting(progress, copied))
             copied += entry.size
             if digest is not None:
-                if _is_copied(entry) and digest.hex != digests[entry.path]:
+                if _is_copied(entry) and digests[entry.path] not in (None, digest.hex):
                     raise Busy("%s changed while it was read" % entry.origin, "try again")
                 lines.append(sums.sums_line(entry.path, digest))
-        source.check_unchanged()
+        for source in sources:
+            source.check_unchanged()
         tar.add_bytes(plan.name + "/SHA256SUMS", b"".join(lines), 0o600)
         tar.close()
     return Written(manifest=manifest, sha256=counted.hash.hexdigest(), size=counted.size)
@@ -78,7 +83,7 @@ def _is_copied(entry: Entry) -> bool:
     return entry.origin is not None and entry.role != "dump"
 
 
-def _add(tar: TarWriter, top: str, entry: Entry, source: Source, progress: Progress) -> Any:
+def _add(tar: TarWriter, top: str, entry: Entry, sources: Dict[str, Source], progress: Progress) -> Any:
     """Write one member; its digest, or None for a link."""
     name = top + "/" + entry.path
     if entry.target is not None:
@@ -87,10 +92,49 @@ def _add(tar: TarWriter, top: str, entry: Entry, source: Source, progress: Progr
     if entry.data is not None:
         return tar.add_bytes(name, entry.data, entry.mode)
     if entry.role == "dump":
+        source = sources[entry.origin or ""]
         extents = source.extents()
         return tar.add_sparse(name, entry.size, extents, entry.mode, _watched(source.chunks(extents), progress))
     with _opened(entry) as file:
+        if entry.cuts:
+            chunks = _watched(_cut_chunks(entry, file), progress)
+            return tar.add_sparse(name, entry.size, _kept(entry), entry.mode, chunks)
         return tar.add_file(name, entry.size, entry.mode, _watched(_chunks(file), progress))
+
+
+def _kept(entry: Entry) -> List[Tuple[int, int]]:
+    """(offset, size) of what its cuts leave of a file: only whole blocks can be a sparse member's hole."""
+    kept, at = [], 0
+    for cut in sorted(entry.cuts, key=lambda one: one.offset):
+        start = cut.offset + -cut.offset % BLOCK
+        end = (cut.offset + cut.size) // BLOCK * BLOCK
+        if start >= at and end > start:
+            kept.append((at, start - at))
+            at = end
+    return kept + [(at, entry.size - at)]
+
+
+def _cut_chunks(entry: Entry, file: IO[bytes]) -> Iterator[bytes]:
+    """The bytes of what is kept, with the types of the sections that are cut out set to SHT_NULL."""
+    types = [cut.type_at for cut in entry.cuts]
+    for offset, size in _kept(entry):
+        file.seek(offset)
+        end = offset + size
+        while offset < end:
+            chunk = file.read(min(CHUNK, end - offset))
+            if not chunk:
+                raise Busy("%s changed while it was read" % entry.origin, "try again")
+            yield _with_null_types(chunk, offset, types)
+            offset += len(chunk)
+
+
+def _with_null_types(chunk: bytes, offset: int, types: List[int]) -> bytes:
+    changed = None
+    for at in types:
+        for position in range(max(at - offset, 0), min(at + 4 - offset, len(chunk))):
+            changed = changed or bytearray(chunk)
+            changed[position] = SHT_NULL
+    return chunk if changed is None else bytes(changed)
 
 
 @contextmanager
@@ -111,12 +155,14 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
     return iter(lambda: file.read(CHUNK), b"")
 
 
-def _hash_file(entry: Entry) -> str:
-    digest = hashlib.sha256()
+def _hash_file(entry: Entry) -> Optional[str]:
+    """The SHA-256 of its member; None if that has more holes than are hashed."""
     with _opened(entry) as file:
-        for chunk in _chunks(file):
-            digest.update(chunk)
-    return digest.hexdigest()
+        if entry.cuts:
+            digest = sparse.digest_of(_kept(entry), entry.size, _cut_chunks(entry, file))
+        else:
+            digest = sparse.digest_of(sparse.whole(entry.size), entry.size, _chunks(file))
+    return digest.hex if digest.algorithm == sparse.SHA256 else None
 
 
 def _counting(progress: Optional[Progress], before: int) -> Progress:

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import time
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from . import __version__
 from .model import Dump, Entry, Findings, Json, Missing, ModuleFiles, Plan, Result
@@ -65,6 +65,7 @@ def dump_json(dump: Dump) -> Json:
         "incomplete_why": dump.incomplete_why,
         "process": None if process is None else dict(process),
         "kernel": dump.kernel,
+        "parts": [part.path for part in dump.parts],
         "identity": dump.identity,
         "warnings": list(dump.warnings),
     }
@@ -75,6 +76,7 @@ def inspect_json(dump: Dump, findings: Findings) -> Json:
     document: Json = {"schema": DUMP_SCHEMA}
     document.update(dump_json(dump))
     document["modules"] = [_module_json(files) for files in findings.files]
+    document["modules_why"] = dump.modules_why
     return document
 
 
@@ -120,7 +122,7 @@ def missing_json(missing: Missing) -> Json:
     }
 
 
-def manifest_json(plan: Plan, digests: Dict[str, str], host: Host, tool: Json) -> Json:
+def manifest_json(plan: Plan, digests: Mapping[str, Optional[str]], host: Host, tool: Json) -> Json:
     """manifest.json. `digests` has the SHA-256 of every member that was hashed beforehand, by path.
 
     "created" is the dump's own last change, not the clock: the same inputs give the same bytes."""
@@ -150,6 +152,8 @@ def _entry_json(entry: Entry, sha256: Optional[str]) -> Json:
     }
     if entry.target is not None:
         document["target"] = entry.target
+    if entry.cuts:
+        document["left_out"] = [{"section": cut.name, "size": cut.size} for cut in entry.cuts]
     return document
 
 

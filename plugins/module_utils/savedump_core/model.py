@@ -15,6 +15,9 @@ VDSO = "[vdso]"
 # "auto" is tar.zst where the host can write it, else tar.gz.
 ARCHIVE_FORMATS = ("tar.gz", "tar.zst", "tar", "auto")
 
+# The name of the module that is the kernel itself, as drgn's and crash's users call its file.
+VMLINUX = "vmlinux"
+
 # What a Want is for. The words are drgn's: a loaded file is what was mapped, a debug file holds what was stripped from
 # it, a supplementary file (dwz) holds what several debug files share.
 LOADED = "loaded"
@@ -24,6 +27,7 @@ SUPPLEMENTARY = "supplementary"
 # How a file came to be trusted. Everything but BY_BUILD_ID is said wherever the file is listed.
 BY_BUILD_ID = "build-id"
 BY_CRC = "crc"
+BY_BANNER = "linux-banner"
 BY_PATH = "path"
 
 # What came of looking at one place.
@@ -93,6 +97,14 @@ class Process(NamedTuple):
     threads: int
 
 
+class Part(NamedTuple):
+    """Another file of a set that makedumpfile --split wrote."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
 class Dump(NamedTuple):
     """One opened dump: everything its own bytes say, and nothing looked up elsewhere."""
 
@@ -121,8 +133,8 @@ class Dump(NamedTuple):
     """For kernel dumps; None for a userland core."""
     modules_why: Optional[str] = None
     """Why the list of modules is not whole, else None."""
-    parts: Tuple[str, ...] = ()
-    """Paths of the other parts of a set that makedumpfile --split wrote."""
+    parts: Tuple[Part, ...] = ()
+    """Of a split set: the other parts, in the order of memory; `path` is its first."""
     dmesg: Optional[bytes] = None
     """The kernel's log as text, if the dump is a kernel's and has it."""
     config: Optional[bytes] = None
@@ -143,6 +155,10 @@ class Want(NamedTuple):
     """The CRC-32 that .gnu_debuglink gives, for a DEBUG want with no build ID."""
     loaded_at: Optional[str] = None
     """Where the LOADED file was found, for finders that look beside it."""
+    release: Optional[str] = None
+    """For vmlinux and kernel modules: the kernel's release, as uname -r prints it."""
+    banner: Optional[bytes] = None
+    """For a vmlinux of unknown build ID: the kernel's linux_banner, which its file holds, too."""
 
 
 class Candidate(NamedTuple):
@@ -167,6 +183,16 @@ class Attempt(NamedTuple):
     """The other build ID in hex, the error's text, or the reason for a refusal."""
 
 
+class Cut(NamedTuple):
+    """A section of a found file that its copy does without: the copy has a hole there, and SHT_NULL as its type."""
+
+    name: str
+    offset: int
+    size: int
+    type_at: int
+    """Where the file holds the section's sh_type."""
+
+
 class Found(NamedTuple):
     """A Want that was met."""
 
@@ -174,13 +200,17 @@ class Found(NamedTuple):
     at: str
     """The path on this host (below the sysroot that was given)."""
     matched_by: str
-    """BY_BUILD_ID, BY_CRC or BY_PATH."""
+    """BY_BUILD_ID, BY_CRC, BY_BANNER or BY_PATH."""
     size: int
     build_id: Optional[bytes]
     """The file's own build ID."""
     attempts: Tuple[Attempt, ...]
     mtime_ns: int = 0
     """Last change of the file when it was proven: archive refuses one that changed since."""
+    inside: str = ""
+    """`at` as seen from inside the sysroot or the folder of --search-path that it was found in."""
+    spare: Tuple[Cut, ...] = ()
+    """For vmlinux: what no debugger reads."""
 
 
 class Missing(NamedTuple):
@@ -229,9 +259,17 @@ class Findings(NamedTuple):
 
     @property
     def gaps(self) -> List[Missing]:
-        """The missing files that make an archive incomplete: loaded and supplementary ones. A missing debug file is
-        listed, but a host without debug packages still makes a complete archive (docs/principles.md)."""
-        return [missing for missing in self.missing if missing.want.kind != DEBUG]
+        """The missing files that make an archive incomplete. Of a process: loaded and supplementary ones; a missing
+        debug file is listed, but a host without debug packages still makes a complete archive (docs/principles.md). Of
+        a kernel: all but the loaded file of a module whose debug file is there, for nothing opens without the rest."""
+        return [missing for missing in self.missing if not self._dispensable(missing)]
+
+    def _dispensable(self, missing: Missing) -> bool:
+        want = missing.want
+        if want.release is None:
+            return want.kind == DEBUG
+        debug = [files.debug for files in self.files if files.module.name == want.module]
+        return want.kind == LOADED and want.module != VMLINUX and isinstance(debug[0], Found)
 
 
 class SearchOptions(NamedTuple):
@@ -241,6 +279,8 @@ class SearchOptions(NamedTuple):
     sysroot: str = "/"
     allow_unverified: bool = False
     """Pack a file that nothing but its path speaks for; it is marked so."""
+    whole_vmlinux: bool = False
+    """Keep what no debugger reads of vmlinux, too."""
 
 
 class Entry(NamedTuple):
@@ -249,7 +289,8 @@ class Entry(NamedTuple):
     path: str
     """Beneath the archive's top folder; relative, with no "." or ".." in it."""
     role: str
-    """launcher, link, executable, library, debug, supplementary, thread-db or dump."""
+    """launcher, link, executable, library, debug, supplementary, thread-db or dump; of a kernel dump also vmlinux,
+    kernel-module, system-map, dmesg, config and beside (what the crash kernel wrote beside the dump)."""
     size: int = 0
     origin: Optional[str] = None
     """The file on this host whose bytes it gets."""
@@ -262,6 +303,8 @@ class Entry(NamedTuple):
     data: Optional[bytes] = None
     """The content of what is made here."""
     mode: int = 0o600
+    cuts: Tuple[Cut, ...] = ()
+    """What of the file is left out."""
 
 
 class Plan(NamedTuple):
@@ -281,6 +324,7 @@ class Plan(NamedTuple):
 
     @property
     def complete(self) -> bool:
-        """True if the dump is whole, says which program it is of, and every file that was mapped is here and proven."""
-        known = any(files.module.executable for files in self.findings.files)
+        """True if the dump is whole, says which program it is of and what that had loaded, and every file that was
+        mapped is here and proven."""
+        known = any(files.module.executable for files in self.findings.files) and self.dump.modules_why is None
         return self.dump.complete and known and not self.findings.gaps

@@ -10,10 +10,12 @@ import os
 from collections import deque
 from typing import Deque, Dict, List, NamedTuple, Optional, Tuple
 
-from .elf.file import ElfFile, crc32
+from .elf.file import ElfFile, crc32, describe, spare_relocations
+from .errors import SavedumpError
 from .finders import CHAIN
 from .model import (
     ABSENT,
+    BY_BANNER,
     BY_BUILD_ID,
     BY_CRC,
     BY_PATH,
@@ -26,8 +28,10 @@ from .model import (
     SUPPLEMENTARY,
     UNREADABLE,
     VDSO,
+    VMLINUX,
     Attempt,
     Candidate,
+    Cut,
     Dump,
     Findings,
     Found,
@@ -38,6 +42,7 @@ from .model import (
     SearchOptions,
     Want,
 )  # fmt: skip
+from .source import open_source
 from .sysroot import OnDisk, Owner, Refused, Roots, Sysroot, open_regular, read_elf
 
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL))
@@ -64,6 +69,10 @@ class _Seeker:
 
     def __init__(self, dump: Dump, options: SearchOptions, owner: Optional[Owner]) -> None:
         self._machine = dump.machine
+        kernel = dump.kernel or {}
+        self._release: Optional[str] = kernel.get("release")
+        self._banner: Optional[str] = kernel.get("banner")
+        self._whole_vmlinux = options.whole_vmlinux
         self._unverified = options.allow_unverified
         self._roots = Roots(Sysroot(options.sysroot), options.search_paths)
         # A sysroot is the caller's word, not the dump's, and may lie where only the caller can look.
@@ -71,6 +80,8 @@ class _Seeker:
         self._answers: Dict[Want, Tuple[Result, Optional[_Proven]]] = {}
 
     def files_of(self, module: Module) -> ModuleFiles:
+        if self._release is not None:
+            return self._kernel_files_of(module, self._release)
         if module.name == VDSO and module.path is None:
             return ModuleFiles(module=module, file=None)
         literal = "%s (deleted)" % module.path if module.deleted else None
@@ -80,6 +91,23 @@ class _Seeker:
         if proven is not None and proven.elf.has_debug_info:
             return self._with_supplementary(module, loaded, loaded, proven)
         debug, debug_proven = self._answer(_debug_want(name, module, proven))
+        return self._with_supplementary(module, loaded, debug, debug_proven)
+
+    def _kernel_files_of(self, module: Module, release: str) -> ModuleFiles:
+        """A file that holds everything (Debian's vmlinux and debug modules) is loaded and debug file in one."""
+        files, debug_files = _kernel_names(module.name, release)
+        banner = os.fsencode(self._banner) if self._banner and module.name == VMLINUX and not module.build_id else None
+        want = Want(
+            kind=LOADED, module=module.name, build_id=module.build_id, paths=files, release=release, banner=banner
+        )
+        loaded, proven = self._answer(want)
+        if proven is not None and proven.elf.has_debug_info:
+            return self._with_supplementary(module, loaded, loaded, proven)
+        link = _debug_want(module.name, module, proven)
+        want = link._replace(paths=link.paths + debug_files, release=release, banner=banner)
+        debug, debug_proven = self._answer(want)
+        if debug_proven is not None and isinstance(loaded, Missing) and not debug_proven.elf.debug_only:
+            loaded = debug
         return self._with_supplementary(module, loaded, debug, debug_proven)
 
     def _with_supplementary(
@@ -152,6 +180,7 @@ class _Seeker:
                 attempts.append(attempt)
                 if attempt.outcome == MATCH and on_disk is not None:
                     found = _found(want, on_disk, attempt.detail or BY_BUILD_ID, tuple(attempts))
+                    found = found._replace(inside=inside, spare=self._spare(want, on_disk))
                     return found, _Proven(found, on_disk.elf, inside)
         return Missing(want=want, status=_status(attempts), attempts=tuple(attempts)), None
 
@@ -167,7 +196,7 @@ class _Seeker:
                 shown = sysroot.host_path(candidate.path)
                 resolved = sysroot.resolve(candidate.path)
                 host, inside = resolved.host_path, resolved.path
-            on_disk = read_elf(host, self._owner if candidate.named_by_dump else None)
+            on_disk = _read(host, want, self._owner if candidate.named_by_dump else None)
             outcome, detail = self._judge(want, on_disk)
         except Refused as refusal:
             return Attempt(candidate.finder, shown, REFUSED, str(refusal)), None, inside
@@ -178,10 +207,18 @@ class _Seeker:
             return Attempt(candidate.finder, shown, UNREADABLE, error.strerror or str(error)), None, inside
         return Attempt(candidate.finder, shown, outcome, detail), on_disk, inside
 
+    def _spare(self, want: Want, on_disk: OnDisk) -> Tuple[Cut, ...]:
+        if want.module != VMLINUX or want.release is None or self._whole_vmlinux:
+            return ()
+        with os.fdopen(open_regular(on_disk.host_path), "rb") as file:
+            return tuple(spare_relocations(lambda at, n: os.pread(file.fileno(), n, at), on_disk.identity.size))
+
     def _judge(self, want: Want, on_disk: OnDisk) -> Tuple[str, str]:
         elf = on_disk.elf
         if want.build_id is not None:
             if elf.build_id == want.build_id:
+                if want.release is not None and want.kind == LOADED and elf.debug_only:
+                    return REFUSED, "it has the build ID but holds debug information only"
                 if want.kind == DEBUG and not elf.has_debug_info:
                     return REFUSED, "it has the build ID but no debug information"
                 return MATCH, ""
@@ -190,6 +227,9 @@ class _Seeker:
         if want.crc is not None:
             value = _crc_of(on_disk.host_path)
             return (MATCH, BY_CRC) if value == want.crc else (MISMATCH, "CRC %08x" % value)
+        if want.banner is not None:
+            same = _holds(on_disk.host_path, want.banner)
+            return (MATCH, BY_BANNER) if same else (MISMATCH, "it is not the kernel of this banner")
         if elf.header.machine_name != self._machine:
             return MISMATCH, "a file for %s" % elf.header.machine_name
         if self._unverified:
@@ -207,6 +247,45 @@ def _unique(paths: Tuple[Optional[str], ...]) -> Tuple[str, ...]:
         if path and path not in seen:
             seen.append(path)
     return tuple(seen)
+
+
+def _kernel_names(module: str, release: str) -> Tuple[Tuple[str, ...], Tuple[str, ...]]:
+    """The names of files that hold a kernel module or vmlinux, and of those that hold its debug information: the kernel
+    writes "-" in a module's name as "_", its file may have either."""
+    if module == VMLINUX:
+        return ("vmlinux-" + release, VMLINUX), ("vmlinux-%s.debug" % release, "vmlinux.debug")
+    names = _unique((module, module.replace("_", "-")))
+    packed = tuple(name + ".ko" + suffix for name in names for suffix in ("", ".xz", ".zst", ".gz"))
+    return packed, tuple(name + suffix for name in names for suffix in (".ko.debug", ".ko"))
+
+
+def _read(host_path: str, want: Want, owner: Optional[Owner]) -> OnDisk:
+    """The ELF file at this path, which may be compressed if it is a kernel's."""
+    try:
+        return read_elf(host_path, owner)
+    except Refused:
+        if want.release is None:
+            raise
+    try:
+        with open_source(host_path) as source:
+            if source.compression is None:
+                raise Refused("not an ELF file")
+            elf = describe(source.read_at, source.size)
+            status = os.stat(host_path)
+    except SavedumpError as error:
+        raise Refused(error.message) from None
+    return OnDisk(host_path=host_path, identity=source.identity, elf=elf, uid=status.st_uid, mode=status.st_mode)
+
+
+def _holds(host_path: str, text: bytes) -> bool:
+    """True if the file has these bytes anywhere."""
+    before = b""
+    with os.fdopen(open_regular(host_path), "rb") as file:
+        for chunk in iter(lambda: file.read(1 << 20), b""):
+            if text in before + chunk:
+                return True
+            before = chunk[-len(text) :]
+    return False
 
 
 def _debug_want(name: str, module: Module, proven: Optional[_Proven]) -> Want:

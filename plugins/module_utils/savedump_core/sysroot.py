@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from .elf.file import ElfFile, describe
 from .errors import BadDump
@@ -178,12 +178,40 @@ class Roots:
         self.sysroot = sysroot
         self.search_paths = search_paths
         self._by_build_id: Dict[str, Dict[bytes, str]] = {}
+        self._below: Dict[Tuple[Optional[str], str], Dict[str, List[str]]] = {}
 
     def in_folder(self, folder: str, build_id: bytes) -> Optional[str]:
         """The ELF file with this build ID that lies in the folder itself, whatever its name."""
         if folder not in self._by_build_id:
             self._by_build_id[folder] = _index(folder)
         return self._by_build_id[folder].get(build_id)
+
+    def below(self, folder: Optional[str], top: str, key: Callable[[str], Optional[str]]) -> Dict[str, List[str]]:
+        """The files in and below `top`, a relative path in a folder of the user's or, for None, in the sysroot: their
+        paths (`top` included) by key(base name), those without one left out. `top` is always asked with one `key`."""
+        if (folder, top) not in self._below:
+            try:
+                host = os.path.join(folder, top) if folder else self.sysroot.resolve("/" + top).host_path
+            except OSError:
+                host = ""
+            self._below[folder, top] = _files_by(host, top, key)
+        return self._below[folder, top]
+
+
+def _files_by(host: str, top: str, key: Callable[[str], Optional[str]]) -> Dict[str, List[str]]:
+    found: Dict[str, List[str]] = {}
+    count = 0
+    for where, folders, names in os.walk(host) if host else ():
+        folders.sort()
+        for name in sorted(names):
+            known_as = key(name)
+            if known_as is not None:
+                path = os.path.relpath(os.path.join(where, name), host)
+                found.setdefault(known_as, []).append(os.path.join(top, path))
+        count += len(names)
+        if count > MAX_FOLDER:
+            break
+    return found
 
 
 def _index(folder: str) -> Dict[bytes, str]:

@@ -4,11 +4,14 @@ Files"; DWARF 5 section 7.3.6 and dwz(1) for supplementary files.)"""
 
 import struct
 import zlib
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional
 
 from ..errors import BadDump
+from ..model import Cut
 from . import notes
 from .header import (
+    ET_DYN,
+    ET_EXEC,
     HEADER_SIZE,
     PT_NOTE,
     Header,
@@ -18,7 +21,8 @@ from .header import (
     segment_size,
 )  # fmt: skip
 
-SHT_NOTE, SHT_NOBITS = 7, 8
+SHT_NULL, SHT_PROGBITS, SHT_RELA, SHT_NOTE, SHT_NOBITS = 0, 1, 4, 7, 8
+SHF_EXECINSTR = 4
 MAX_SECTIONS = 1 << 16
 MAX_SECTION_NAMES = 4 << 20
 MAX_LINK = 8192
@@ -29,7 +33,8 @@ MAX_NOTE_BYTES = 1 << 20
 _DEBUG_INFO = (b".debug_info", b".zdebug_info")
 _DEBUG_LINK, _ALT_LINK = b".gnu_debuglink", b".gnu_debugaltlink"
 _NAMES = _DEBUG_INFO + (_DEBUG_LINK, _ALT_LINK)
-_LONGEST_NAME = max(len(name) for name in _NAMES)
+_SPARE = b".rela.debug"
+_LONGEST_NAME = 32
 
 
 class DebugLink(NamedTuple):
@@ -52,15 +57,22 @@ class ElfFile(NamedTuple):
     header: Header
     build_id: Optional[bytes]
     has_debug_info: bool
+    debug_only: bool
+    """True if its code was left out: what objcopy --only-keep-debug makes."""
     debug_link: Optional[DebugLink]
     alt_link: Optional[AltLink]
 
 
 class _Section(NamedTuple):
+    name: bytes
+    """Its beginning: _LONGEST_NAME bytes at most."""
     type: int
+    flags: int
     offset: int
     size: int
     align: int
+    type_at: int
+    """Where the file holds its sh_type."""
 
 
 def describe(read_at: ReadAt, size: int) -> ElfFile:
@@ -68,14 +80,39 @@ def describe(read_at: ReadAt, size: int) -> ElfFile:
     header = parse_header(read_at(0, HEADER_SIZE))
     if header is None:
         raise BadDump("not an ELF file")
-    sections, note_sections = _sections(header, read_at, size)
+    named: Dict[bytes, _Section] = {}
+    with_notes: List[_Section] = []
+    code = set()
+    for section in _sections(header, read_at):
+        if section.type == SHT_NOTE:
+            with_notes.append(section)
+        if section.flags & SHF_EXECINSTR and section.size:
+            code.add(section.type)
+        if section.name in _NAMES and (section.offset + section.size <= size or section.type == SHT_NOBITS):
+            named.setdefault(section.name, section)
     return ElfFile(
         header=header,
-        build_id=_build_id(header, note_sections, read_at),
-        has_debug_info=any(_has_bytes(sections.get(name)) for name in _DEBUG_INFO),
-        debug_link=_debug_link(header, _content(sections.get(_DEBUG_LINK), read_at)),
-        alt_link=_alt_link(_content(sections.get(_ALT_LINK), read_at)),
+        build_id=_build_id(header, with_notes, read_at),
+        has_debug_info=any(_has_bytes(named.get(name)) for name in _DEBUG_INFO),
+        debug_only=SHT_NOBITS in code and SHT_PROGBITS not in code,
+        debug_link=_debug_link(header, _content(named.get(_DEBUG_LINK), read_at)),
+        alt_link=_alt_link(_content(named.get(_ALT_LINK), read_at)),
     )
+
+
+def spare_relocations(read_at: ReadAt, size: int) -> List[Cut]:
+    """The .rela.debug* sections of a linked file of `size` bytes. ld --emit-relocs, which x86 kernels are linked with
+    for KASLR (arch/x86/Makefile), leaves them behind after it has applied them; no debugger reads them then. Of an
+    object file, such as a kernel module, they are needed: none are given."""
+    header = parse_header(read_at(0, HEADER_SIZE))
+    if header is None or header.type not in (ET_EXEC, ET_DYN):
+        return []
+    return [
+        Cut(name=section.name.decode("ascii", "replace"), offset=section.offset, size=section.size,
+            type_at=section.type_at)
+        for section in _sections(header, read_at)
+        if section.type == SHT_RELA and section.name.startswith(_SPARE) and section.offset + section.size <= size
+    ]  # fmt: skip
 
 
 def crc32(chunks: Iterator[bytes]) -> int:
@@ -96,27 +133,22 @@ def _content(section: Optional[_Section], read_at: ReadAt) -> bytes:
     return read_at(section.offset, section.size)
 
 
-def _sections(header: Header, read_at: ReadAt, size: int) -> Tuple[Dict[bytes, _Section], List[_Section]]:
-    """The sections that have one of _NAMES, and those that hold notes."""
+def _sections(header: Header, read_at: ReadAt) -> Iterator[_Section]:
     entry = 64 if header.bits == 64 else 40
     if not header.shoff or header.shentsize != entry or not header.shstrndx < header.shnum <= MAX_SECTIONS:
-        return {}, []
+        return
     raw = read_at(header.shoff, entry * header.shnum)
     if len(raw) < entry * header.shnum:
-        return {}, []
+        return
     layout = header.order + ("IIQQQQIIQQ" if header.bits == 64 else "10I")
     strings = struct.unpack_from(layout, raw, header.shstrndx * entry)
     names = read_at(strings[4], min(strings[5], MAX_SECTION_NAMES))
-    named: Dict[bytes, _Section] = {}
-    with_notes: List[_Section] = []
-    for name, kind, _flags, _addr, offset, length, _link, _info, align, _entsize in struct.iter_unpack(layout, raw):
-        section = _Section(kind, offset, length, align)
-        if kind == SHT_NOTE:
-            with_notes.append(section)
-        short = names[name : name + _LONGEST_NAME + 1].split(b"\0", 1)[0]
-        if short in _NAMES and (offset + length <= size or kind == SHT_NOBITS):
-            named.setdefault(short, section)
-    return named, with_notes
+    rows = struct.iter_unpack(layout, raw)
+    for index, (name, kind, flags, _addr, offset, length, _link, _info, align, _entsize) in enumerate(rows):
+        yield _Section(
+            name=names[name : name + _LONGEST_NAME + 1].split(b"\0", 1)[0], type=kind, flags=flags, offset=offset,
+            size=length, align=align, type_at=header.shoff + index * entry + 4,
+        )  # fmt: skip
 
 
 def _build_id(header: Header, with_notes: List[_Section], read_at: ReadAt) -> Optional[bytes]:

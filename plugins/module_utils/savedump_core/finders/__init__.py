@@ -5,8 +5,8 @@ lazily; it never opens what it proposes, and never decides: ``search`` verifies 
 To add one: a file with these two names, and a line in CHAIN.
 """
 
-from . import as_mapped, build_id_tree, debug_link, search_path
+from . import as_mapped, build_id_tree, debug_link, kernel_layout, search_path
 
 # The order is what costs least and is right most often: the place the dump names, then the trees every host has, then
 # what the user gave (asked last, since what lies on the host itself is the process's own).
-CHAIN = (as_mapped, build_id_tree, debug_link, search_path)
+CHAIN = (as_mapped, kernel_layout, build_id_tree, debug_link, search_path)

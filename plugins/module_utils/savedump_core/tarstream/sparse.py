@@ -18,8 +18,9 @@ BLOCK = 512
 MAX_EXTENTS = 1 << 16
 # Once there are too many, holes smaller than this are stored as zeros; it doubles until they are few enough.
 MERGED_GAP = 1 << 16
-# Hashing zeros costs 0.6 s for each GiB, and the core of a process that reserved terabytes has terabytes of them.
-HASHED_HOLES_MAX = 256 << 20
+# Hashing zeros costs 0.6 s for each GiB, and the core of a process that reserved terabytes has terabytes of them. What
+# is left out of a Debian kernel's vmlinux (350 MB) is below this.
+HASHED_HOLES_MAX = 512 << 20
 _ZEROS = bytes(1 << 20)
 
 

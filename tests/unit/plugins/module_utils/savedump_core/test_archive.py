@@ -331,16 +331,16 @@ def test_compressed_dump_is_archived_decompressed_and_sparse(host):
 
 def test_hole_map_survives(host, tmp_path):
     with open(host.core, "ab") as file:
-        file.truncate(512 << 20)
+        file.truncate(640 << 20)
         file.write(b"end")
     archived = host.archive()
     assert archived.size < 200000
     subprocess.check_call(["tar", "-xf", archived.path, "-C", str(tmp_path)])
     unpacked = str(tmp_path / "archive-core.77/core.77")
-    assert os.path.getsize(unpacked) == (512 << 20) + 3
+    assert os.path.getsize(unpacked) == (640 << 20) + 3
     assert os.stat(unpacked).st_blocks * 512 < 1 << 20
     with open(unpacked, "rb") as file:
-        file.seek(512 << 20)
+        file.seek(640 << 20)
         assert file.read() == b"end"
     with tarfile.open(archived.path) as tar:
         sums = io.TextIOWrapper(tar.extractfile("archive-core.77/SHA256SUMS")).read()

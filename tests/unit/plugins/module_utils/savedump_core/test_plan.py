@@ -6,7 +6,8 @@ import os
 import pytest
 
 from savedump_core.model import Dump, Findings, Found, Missing, Module, ModuleFiles, Want
-from savedump_core.plan import make_plan, member_path, safe_name
+from savedump_core.plan import make_plan
+from savedump_core.plan.names import member_path, safe_name
 from savedump_core.sysroot import Sysroot
 
 ID = b"\xaa\xbb" + bytes(18)

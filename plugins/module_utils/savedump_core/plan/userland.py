@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lay an archive out: which member goes where, in what order. Decides names only; reads no contents.
+"""Lay the archive of a process's core out.
 
 The archive's top folder is the sysroot: files stand under the real path that the process had them mapped from, and the
 host's own directory links (lib -> usr/lib) make the names of the link map lead there too. What the launchers need
@@ -7,40 +7,26 @@ stands under fixed names in .savedump/, so that no name from a dump is ever writ
 """
 
 import os
-import re
-from typing import Dict, List, Optional, Set, Tuple
+from typing import AbstractSet, Dict, List, Set, Tuple
 
-from .finders.build_id_tree import member
-from .launchers import LAUNCHERS
-from .model import BY_CRC, Dump, Entry, Findings, Found, ModuleFiles, Plan
-from .sysroot import Sysroot
+from ..finders.build_id_tree import member
+from ..model import BY_CRC, Dump, Entry, Findings, Found, ModuleFiles
+from ..sysroot import Sysroot
+from .names import BUILD_ID_TREE, DUMP_LINK, OWN, member_path, parents, relative_link, safe_name
 
-OWN = ".savedump"
-DUMP_LINK = OWN + "/dump"
 EXECUTABLE_LINK = OWN + "/executable"
 SOLIB = OWN + "/solib"
 THREAD_DB = OWN + "/thread-db/libthread_db.so.1"
-BUILD_ID_TREE = "usr/lib/debug/.build-id"
 _DISPLACED = OWN + "/files"
-_FIRST, _LAST = "manifest.json", "SHA256SUMS"
 # Top folders that distributions turn into links when they merge /usr (Debian's usrmerge, Fedora's UsrMove).
 _MERGED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9._+=@%:,~-]")
-# NAME_MAX of Linux's file systems is 255 bytes; room for "archive-", an identity and a suffix.
-MAX_NAME = 180
 
-
-def safe_name(name: str) -> str:
-    """A dump's base name (core_pattern puts the program's own name into it) as a name that no shell, terminal or tar
-    can be tricked by: what is not plain becomes "_"."""
-    return _UNSAFE.sub("_", name)[:MAX_NAME].lstrip("-.") or "dump"
-
-
-def make_plan(dump: Dump, dump_name: str, findings: Findings, sysroot: Sysroot) -> Plan:
-    """All members of the archive in the order they are written: launchers, links, files, the dump."""
-    name = safe_name(dump_name)
-    layout = _Layout()
+def entries(
+    dump: Dump, name: str, findings: Findings, sysroot: Sysroot, reserved: AbstractSet[str]
+) -> List[Entry]:
+    """All members but the launchers: links, files, the dump. No file gets a `reserved` name."""
+    layout = _Layout(reserved)
     for files in findings.files:
         layout.add_module(files)
     for files in findings.files:
@@ -48,44 +34,21 @@ def make_plan(dump: Dump, dump_name: str, findings: Findings, sysroot: Sysroot) 
     layout.add_merged_folders(sysroot)
     if findings.thread_db is not None:
         layout.add_file(THREAD_DB, "thread-db", findings.thread_db)
-    dump_path = layout.place_dump(name)
-    dump_entry = Entry(path=dump_path, role="dump", size=dump.size, origin=dump.path, mtime_ns=dump.mtime_ns)
-    return Plan(
-        name="archive-" + name,
-        dump=dump,
-        findings=findings,
-        entries=tuple(_launchers(dump) + layout.links() + layout.files() + [dump_entry]),
-    )
-
-
-def member_path(path: str) -> Optional[str]:
-    """A path of the process as a member's: relative, without "." and "..". None if it has ".." or nothing left."""
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if not parts or ".." in parts or "\0" in path:
-        return None
-    return "/".join(parts)
-
-
-def _launchers(dump: Dump) -> List[Entry]:
-    facts = {"kind": dump.kind, "machine": dump.machine, "bits": dump.bits, "endian": dump.endian}
-    entries = []
-    for launcher in LAUNCHERS:
-        if launcher.applies_to({"dump": facts}):
-            data = launcher.script({"dump": facts}).encode()
-            entries.append(Entry(path=launcher.NAME, role="launcher", size=len(data), data=data, mode=0o700))
-    return entries
+    path = layout.place_dump(name)
+    dump_entry = Entry(path=path, role="dump", size=dump.size, origin=dump.path, mtime_ns=dump.mtime_ns)
+    return layout.links() + layout.files() + [dump_entry]
 
 
 class _Layout:
     """The members that were given a name so far. No name is given twice, and none lies below a link."""
 
-    def __init__(self) -> None:
+    def __init__(self, reserved: AbstractSet[str]) -> None:
         self._files: Dict[str, Entry] = {}
         self._folders: Set[str] = set()
         self._links: Dict[str, str] = {}
         self._placed: Dict[Tuple[str, int], str] = {}
         self._relative_names: Dict[str, Dict[str, str]] = {}
-        self._reserved = {OWN, _FIRST, _LAST} | {launcher.NAME for launcher in LAUNCHERS}
+        self._reserved = reserved
 
     def add_module(self, files: ModuleFiles) -> None:
         """Its loaded, debug and supplementary files, the build-ID links to them, the executable's link."""
@@ -95,10 +58,10 @@ class _Layout:
             wanted = files.module.path or next((name for name in files.module.names if name.startswith("/")), None)
             path = self.add_file(wanted or "/" + os.path.basename(loaded.at), role, loaded)
             if files.module.executable:
-                self._links.setdefault(EXECUTABLE_LINK, _relative(EXECUTABLE_LINK, path))
+                self._links.setdefault(EXECUTABLE_LINK, relative_link(EXECUTABLE_LINK, path))
             if loaded.build_id:
                 by_id = "%s/%s" % (BUILD_ID_TREE, member(loaded.build_id))
-                self._links.setdefault(by_id, _relative(by_id, path))
+                self._links.setdefault(by_id, relative_link(by_id, path))
         for role, result in (("debug", files.debug), ("supplementary", files.supplementary)):
             if isinstance(result, Found) and not (isinstance(loaded, Found) and result.at == loaded.at):
                 self._add_debug(role, result, loaded)
@@ -126,11 +89,11 @@ class _Layout:
             matched_by=found.matched_by,
         )  # fmt: skip
         self._placed[_key(found)] = path
-        self._folders.update(_parents(path))
+        self._folders.update(parents(path))
         return path
 
     def _is_taken(self, path: str, role: str) -> bool:
-        if path in self._files or path in self._folders or not self._files.keys().isdisjoint(_parents(path)):
+        if path in self._files or path in self._folders or not self._files.keys().isdisjoint(parents(path)):
             return True
         return path.split("/")[0] in self._reserved and role != "thread-db"
 
@@ -139,7 +102,7 @@ class _Layout:
         tops = {path.split("/")[0] for paths in (self._files, self._links, self._reserved) for path in paths}
         while name in tops:
             name = "dump-" + name
-        self._links[DUMP_LINK] = _relative(DUMP_LINK, name)
+        self._links[DUMP_LINK] = relative_link(DUMP_LINK, name)
         return name
 
     def add_names(self, files: ModuleFiles, sysroot: Sysroot) -> None:
@@ -193,7 +156,7 @@ class _Layout:
         if link.split("/")[0] in self._reserved and not link.startswith(SOLIB + "/"):
             return
         if member_path(link) == link and member_path(target) == target and link != target:
-            self._links.setdefault(link, _relative(link, target))
+            self._links.setdefault(link, relative_link(link, target))
 
     def links(self) -> List[Entry]:
         """Links that stand in no file's way: unpacking never goes through a link, so a link that a member lies below
@@ -201,13 +164,13 @@ class _Layout:
         self._add_relative_names()
         blocked: Set[str] = set()
         for path in list(self._files) + list(self._links):
-            blocked.update(_parents(path))
+            blocked.update(parents(path))
         kept = [link for link in sorted(self._links) if link not in self._files and link not in blocked]
         chosen = set(kept)
         return [
             Entry(path=link, role="link", target=self._links[link])
             for link in kept
-            if not any(parent in chosen or parent in self._files for parent in _parents(link))
+            if not any(parent in chosen or parent in self._files for parent in parents(link))
         ]
 
     def files(self) -> List[Entry]:
@@ -216,13 +179,3 @@ class _Layout:
 
 def _key(found: Found) -> Tuple[str, int]:
     return found.at, found.mtime_ns
-
-
-def _parents(path: str) -> List[str]:
-    parts = path.split("/")
-    return ["/".join(parts[:count]) for count in range(1, len(parts))]
-
-
-def _relative(link: str, target: str) -> str:
-    """The target as seen from the link's own folder."""
-    return os.path.relpath("/" + target, os.path.dirname("/" + link))
