@@ -8,7 +8,7 @@ from typing import List
 
 from .. import api
 from ..errors import COMPLETE, GAPS, UsageError
-from ..model import ARCHIVE_FORMATS, BY_BUILD_ID, MISMATCH, Found, Missing, Plan
+from ..model import ARCHIVE_FORMATS, BY_BUILD_ID, MISMATCH, VMLINUX, Found, Missing, Plan
 from . import options, say
 
 NAME = "archive"
@@ -24,7 +24,7 @@ exit status: 0 complete, 3 archived with gaps (each is listed on stderr)"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dump", metavar="DUMP", help="a core dump, also .zst .lz4 .xz .gz .bz2")
+    parser.add_argument("dump", metavar="DUMP", help="a core or kernel crash dump, also .zst .lz4 .xz .gz .bz2")
     parser.add_argument(
         "-o", "--output", metavar="DIR|FILE|-", default=".", help='folder or file to write; "-" streams to stdout'
     )
@@ -34,6 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--level", type=int, metavar="N", help="compression level (gzip 1-9, zstd 1-19)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
     parser.add_argument("--force", action="store_true", help="make the archive again even if it is there")
+    parser.add_argument(
+        "--whole-vmlinux", action="store_true",
+        help="keep the .rela.debug sections of vmlinux, half of it, which no debugger reads",
+    )  # fmt: skip
     parser.add_argument("--nice", action="store_true", help="lowest priority for processor and disk")
     options.add_search(parser)
     options.add_json(parser)
@@ -55,14 +59,16 @@ def run(args: argparse.Namespace) -> int:
 
     def on_plan(plan: Plan) -> None:
         work.total = plan.size
-        tell("dump type: userland dump")
-        tell("binary found: %s" % _binary(plan))
+        kernel = plan.dump.kernel is not None
+        tell("dump type: %s dump" % ("kernel" if kernel else "userland"))
+        tell("%s found: %s" % (VMLINUX if kernel else "binary", _binary(plan)))
         if not args.quiet:
             _warn(plan)
 
+    search = options.search(args)._replace(whole_vmlinux=args.whole_vmlinux)
     with say.Work("compressing archive...", stream, args.quiet) as work:
         archived = api.archive(
-            args.dump, output=args.output, search=options.search(args), format=args.format, level=args.level,
+            args.dump, output=args.output, search=search, format=args.format, level=args.level,
             dry_run=args.dry_run, force=args.force, on_plan=on_plan, progress=work.update,
         )  # fmt: skip
     if args.json:
@@ -94,12 +100,14 @@ def _warn(plan: Plan) -> None:
     for missing in plan.findings.gaps:
         for line in gap_lines(missing):
             say.note(line)
+    if plan.dump.modules_why:
+        say.note("savedump: not all modules are known: %s" % plan.dump.modules_why)
     debug = len(plan.findings.missing) - len(plan.findings.gaps)
-    if debug:
+    if debug and plan.dump.kernel is None:
         wanted = len([files for files in plan.findings.files if files.file is not None])
         say.note("savedump: no debug information here for %d of %d modules (inspect lists them)" % (debug, wanted))
     for entry in plan.entries:
-        if entry.matched_by not in (None, BY_BUILD_ID) and entry.role != "thread-db":
+        if entry.matched_by not in (None, BY_BUILD_ID) and entry.role not in ("thread-db", "system-map"):
             say.note("savedump: %s is in the archive by its %s alone" % (entry.origin, entry.matched_by))
 
 

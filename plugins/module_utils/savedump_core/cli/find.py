@@ -37,12 +37,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _line(entry: Dict[str, Any]) -> str:
     process = entry["process"] or {}
-    signal = process.get("signal") or {}
+    why, who = (process.get("signal") or {}).get("name"), process.get("comm")
+    if entry["kernel"]:
+        why, who = "kernel", entry["kernel"]["nodename"] or entry["kernel"]["release"]
     return "%s  %10s  %-8s %-16s %s%s" % (
         time.strftime("%Y-%m-%d %H:%M", time.localtime(entry["mtime_ns"] // 10**9)),
         say.size(entry["size"]),
-        signal.get("name") or "-",
-        process.get("comm") or "-",
+        why or "-",
+        who or "-",
         entry["path"],
         "" if entry["complete"] else "  (NOT WHOLE)",
     )

@@ -2,6 +2,7 @@
 """savedump inspect DUMP|ARCHIVE"""
 
 import argparse
+import time
 from typing import Any, Dict, List, Optional
 
 from .. import api
@@ -42,16 +43,26 @@ def run(args: argparse.Namespace) -> int:
 
 def _complete(dump: Dict[str, Any]) -> bool:
     modules = dump["modules"]
+    if dump["kernel"]:
+        return dump["complete"] and not dump["modules_why"] and all(_opens(module) for module in modules)
     wanted = [one for module in modules for one in (module["file"], module["supplementary"]) if one]
     known = any(module["executable"] for module in modules)
     return dump["complete"] and known and all(one["status"] == "found" for one in wanted)
+
+
+def _opens(module: Dict[str, Any]) -> bool:
+    """True if a kernel debugger has what it needs of vmlinux or a kernel module."""
+    needed = [module["debug"]] + ([module["file"]] if module["executable"] else [])
+    return all(one["status"] == "found" for one in needed + [module["supplementary"]] if one)
 
 
 def _describe(path: str, dump: Dict[str, Any]) -> None:
     packed = ""
     if dump["compression"]:
         packed = ", %s in the file (%s)" % (say.size(dump["stored_size"]), dump["compression"])
-    say.out("%s: userland dump, %s, %s%s" % (path, dump["machine"], say.size(dump["size"]), packed))
+    kernel = dump["kernel"]
+    kind = "kernel dump (%s)" % dump["kind"] if kernel else "userland dump"
+    say.out("%s: %s, %s, %s%s" % (path, kind, dump["machine"], say.size(dump["size"]), packed))
     say.out("whole      %s" % ("yes" if dump["complete"] else "NO: %s" % dump["incomplete_why"]))
     process = dump["process"]
     if process:
@@ -63,8 +74,27 @@ def _describe(path: str, dump: Dict[str, Any]) -> None:
             signal = process["signal"]
             at = " at address %s" % signal["address"] if signal["address"] else ""
             say.out("killed by  %s%s" % (signal["name"] or "signal %d" % signal["number"], at))
+    if kernel:
+        _describe_kernel(kernel)
     for warning in dump["warnings"]:
         say.out("note       %s" % warning)
+
+
+def _describe_kernel(kernel: Dict[str, Any]) -> None:
+    say.out("host       %s" % (kernel["nodename"] or "unknown"))
+    say.out("kernel     %s %s" % (kernel["release"] or "unknown", kernel["version"] or ""))
+    say.out("build ID   %s" % (kernel["build_id"] or "unknown"))
+    if kernel["crash_time"]:
+        say.out("crashed    %s" % time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(kernel["crash_time"])))
+    say.out("panic      %s" % (kernel["panic"] or "unknown"))
+    task = kernel["crashing_task"]
+    if task:
+        known = [(word, task[word]) for word in ("comm", "pid", "cpu") if task[word] is not None]
+        say.out("task       %s" % ", ".join("%s %s" % one for one in known))
+    if kernel["taint"]:
+        say.out("taint      %s" % kernel["taint"])
+    for fact, why in sorted(kernel["unknown"].items()):
+        say.out("unknown    %s: %s" % (fact, why))
 
 
 def _modules(modules: List[Dict[str, Any]], verbose: bool) -> None:

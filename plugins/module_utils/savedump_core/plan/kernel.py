@@ -11,7 +11,7 @@ from typing import AbstractSet, Dict, Iterable, List, Optional, Tuple
 from ..finders import kernel_layout
 from ..finders.build_id_tree import member
 from ..model import VMLINUX, Dump, Entry, Findings, Found, ModuleFiles
-from .names import BUILD_ID_TREE, DUMP_LINK, OWN, parents, relative_link, safe_name
+from .names import BUILD_ID_TREE, DUMP_LINK, MAX_NAME, OWN, parents, relative_link, safe_name
 
 VMLINUX_LINK = OWN + "/vmlinux"
 VMLINUX_DEBUG_LINK = OWN + "/vmlinux.debug"
@@ -23,12 +23,15 @@ PARTS = OWN + "/parts"
 DMESG = "dmesg.txt"
 
 _DEBUG_MODULES = "usr/lib/debug/lib/modules"
+# __NEW_UTS_LEN (include/uapi/linux/utsname.h).
+_NODENAME_MAX = 64
 
 
 def archive_name(dump: Dump, name: str) -> str:
     """NODENAME.archive-NAME: support gets such dumps from many hosts, and all are called vmcore."""
     nodename = (dump.kernel or {}).get("nodename")
-    return "%sarchive-%s" % (safe_name(nodename) + "." if nodename else "", name)
+    host = safe_name(nodename)[:_NODENAME_MAX] + "." if nodename else ""
+    return "%sarchive-%s" % (host, name[: MAX_NAME - len(host)])
 
 
 def entries(

@@ -17,7 +17,9 @@ import pytest
 
 from savedump_core import api, archive, errors
 from savedump_core.archive import atomic_file
-from savedump_core.model import SearchOptions
+from savedump_core.manifest import Host
+from savedump_core.model import Cut, Dump, Entry, Findings, Plan, SearchOptions
+from savedump_core.source import open_source
 from support import elfwriter
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 5))
@@ -348,3 +350,39 @@ def test_hole_map_survives(host, tmp_path):
     subprocess.check_call(
         ["sha256sum", "--quiet", "--strict", "-c", "SHA256SUMS"], cwd=str(tmp_path / "archive-core.77")
     )
+
+
+def test_what_is_cut_out_of_vmlinux_is_a_hole_and_the_rest_is_its_bytes(tmp_path):
+    """The section's bytes are gone, its type is SHT_NULL, all else is where it was; hashes are of what was written."""
+    original = bytearray(os.urandom(3 << 20))
+    cut = Cut(name=".rela.debug_info", offset=1000, size=2 << 20, type_at=(3 << 20) - 5)
+    vmlinux = tmp_path / "vmlinux"
+    vmlinux.write_bytes(bytes(original))
+    core = tmp_path / "vmcore"
+    core.write_bytes(b"dump")
+    with open_source(str(core)) as source:
+        dump = Dump(
+            path=source.path, size=4, stored_size=4, compression=None, kind="vmcore-elf", machine="x86_64", bits=64,
+            endian="little", os="linux", complete=True, incomplete_why=None, process=None, modules=(),
+            identity="0" * 16, mtime_ns=source.mtime_ns, kernel={},
+        )  # fmt: skip
+        entries = (
+            Entry(path="vmlinux-1", role="vmlinux", size=3 << 20, origin=str(vmlinux),
+                  mtime_ns=vmlinux.stat().st_mtime_ns, cuts=(cut,)),
+            Entry(path="vmcore", role="dump", size=4, origin=source.path, mtime_ns=source.mtime_ns),
+        )  # fmt: skip
+        plan = Plan(name="archive-vmcore", dump=dump, findings=Findings(files=()), entries=entries)
+        sink = io.BytesIO()
+        written = archive.write(plan, [source], sink, "tar", None, Host("h", "m", "r", {}), {})
+    (tmp_path / "a.tar").write_bytes(sink.getvalue())
+    subprocess.check_call(["tar", "-xf", "a.tar"], cwd=str(tmp_path))
+    subprocess.check_call(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=str(tmp_path / "archive-vmcore"))
+    copy = (tmp_path / "archive-vmcore/vmlinux-1").read_bytes()
+    assert os.stat(str(tmp_path / "archive-vmcore/vmlinux-1")).st_blocks * 512 < 1100000
+    expected = bytearray(original)
+    expected[1024 : 1000 + (2 << 20) - 1000 % 512] = bytes((2 << 20) + 1000 - 1000 % 512 - 1024)
+    expected[-5:-1] = bytes(4)
+    assert copy == bytes(expected)
+    (listed,) = [one for one in written.manifest["files"] if one["path"] == "vmlinux-1"]
+    assert listed["sha256"] == hashlib.sha256(copy).hexdigest()
+    assert listed["left_out"] == [{"section": ".rela.debug_info", "size": 2 << 20}]
