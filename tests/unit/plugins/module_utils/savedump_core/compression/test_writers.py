@@ -93,6 +93,17 @@ def test_the_programs_read_it(arguments, way):
         assert done.stdout == data
 
 
+def test_gzip_stores_what_is_packed_already_and_deflates_the_rest():
+    """The pages of a kernel dump are compressed; its bitmap and the kernel beside it are not."""
+    noise = os.urandom(1 << 20)
+    stream = encode(gzip, noise + DATA + noise)
+    assert noise[600000:600500] in stream and DATA[600000:600500] not in stream
+    assert len(stream) < 2 * len(noise) + len(encode(gzip, DATA)) + 20000
+    assert subprocess.run(["gzip", "-dc"], input=stream, stdout=subprocess.PIPE, check=True).stdout == (
+        noise + DATA + noise
+    )
+
+
 def test_gzip_is_one_member_without_name_and_time():
     stream = encode(gzip)
     assert stream[:10] == bytes.fromhex("1f8b0800000000000003")
