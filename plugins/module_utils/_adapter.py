@@ -37,6 +37,7 @@ ARCHIVE_SPEC = dict(
     dest={"type": "path"},
     format={"type": "str", "default": "tar.gz", "choices": ["tar.gz", "tar.zst", "tar", "auto"]},
     level={"type": "int"},
+    whole_vmlinux={"type": "bool", "default": False},
 )
 
 INFO_SPEC = dict(
@@ -186,6 +187,7 @@ def _search_options(params):
         search_paths=tuple(params["search_paths"]),
         sysroot=params["sysroot"],
         allow_unverified=params["allow_unverified"],
+        whole_vmlinux=params.get("whole_vmlinux", False),
     )
 
 

@@ -66,6 +66,12 @@ options:
       - It is marked so in the archive's manifest.
     type: bool
     default: false
+  whole_vmlinux:
+    description:
+      - Keep the C(.rela.debug*) sections of a kernel's C(vmlinux), half of it, which no debugger reads.
+      - What is left out is listed in the archive's manifest; the build ID stays.
+    type: bool
+    default: false
 seealso:
   - module: savedump.toolkit.savedump_info
   - module: savedump.toolkit.savedump_fetch

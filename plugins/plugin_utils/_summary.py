@@ -73,10 +73,11 @@ def lines(outcomes, dest=None, here=None):
 def _archive(made, arrived, proofs, errors):
     """One archive's way: made on the target, fetched, verified."""
     dump = _dump(made["dump"] or {})
-    missing = [gap for gap in made.get("missing") or () if gap.get("kind") != "debug"]
+    missing = [gap for gap in made.get("missing") or () if gap["needed"]]
     entry = {
         "dump": dump["path"],
         "what": dump["what"],
+        "opener": "run-drgn.sh" if (made["dump"] or {}).get("kernel") else "run-gdb.sh",
         "path": None,
         "on_target": made["path"],
         "top": _top(made),
@@ -120,7 +121,7 @@ def _dump(document):
     kernel = document.get("kernel") or {}
     signal = (process.get("signal") or {}).get("name")
     who = process.get("executable") or process.get("comm") or kernel.get("release")
-    words = [str(word) for word in (who or document.get("kind") or "unknown", signal) if word]
+    words = [str(word) for word in (who or document.get("kind") or "unknown", signal, kernel.get("panic")) if word]
     if process.get("pid"):
         words.append("pid %d" % process["pid"])
     whole = document.get("complete")
@@ -240,7 +241,7 @@ def _total(outcomes, dest, here):
     text = ["%s." % "; ".join(parts)] if parts else []
     if home:
         first = _near(home[0]["path"], here)
-        text.append("To open one:  tar -xf %s && %s/run-gdb.sh" % (first, home[0]["top"]))
+        text.append("To open one:  tar -xf %s && %s/%s" % (first, home[0]["top"], home[0]["opener"]))
     return text
 
 

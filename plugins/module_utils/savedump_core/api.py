@@ -11,7 +11,7 @@ from . import beside, unpack
 from .dumps import open_dump
 from .elf import dwarf
 from .errors import CannotWrite, SavedumpError
-from .manifest import dump_json, host_of, inspect_json, missing_json
+from .manifest import dump_json, host_of, inspect_json, missing_list
 from .model import Dump, Entry, Findings, Json, Plan, SearchOptions
 from .search import search as search_files
 from .source import Source, may_be_dump, open_source
@@ -205,7 +205,7 @@ def _unchanged(target: str, manifest: Json, plan: Plan) -> Archived:
 def _would_be(target: Optional[str], plan: Plan) -> Archived:
     manifest = {
         "dump": dump_json(plan.dump),
-        "missing": [missing_json(missing) for missing in plan.findings.missing],
+        "missing": missing_list(plan.findings),
         "complete": plan.complete,
     }
     return Archived(

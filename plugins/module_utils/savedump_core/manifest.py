@@ -111,13 +111,20 @@ def _attempts_json(result: Result) -> List[Json]:
     return [dict(attempt._asdict()) for attempt in result.attempts]
 
 
-def missing_json(missing: Missing) -> Json:
+def missing_list(findings: Findings) -> List[Json]:
+    """Everything that was not found, each with whether the archive is incomplete without it."""
+    gaps = findings.gaps
+    return [_missing_json(missing, missing in gaps) for missing in findings.missing]
+
+
+def _missing_json(missing: Missing, needed: bool) -> Json:
     want = missing.want
     return {
         "module": want.module,
         "kind": want.kind,
         "build_id": _hex(want.build_id),
         "status": missing.status,
+        "needed": needed,
         "attempts": _attempts_json(missing),
     }
 
@@ -135,7 +142,7 @@ def manifest_json(plan: Plan, digests: Mapping[str, Optional[str]], host: Host, 
         "host": dict(host._asdict()),
         "dump": document,
         "files": [_entry_json(entry, digests.get(entry.path)) for entry in plan.entries],
-        "missing": [missing_json(missing) for missing in plan.findings.missing],
+        "missing": missing_list(plan.findings),
         "complete": plan.complete,
     }
 

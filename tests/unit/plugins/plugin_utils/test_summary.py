@@ -98,13 +98,14 @@ def test_a_gap_is_no_error_and_names_both_build_ids():
     gap = {
         "module": "libx.so.1",
         "kind": "loaded",
+        "needed": True,
         "build_id": "aa11",
         "attempts": [
             {"path": "/opt/libx.so.1", "outcome": "absent"},
             {"path": "/usr/lib/libx.so.1", "outcome": "other-build-id", "detail": "bb22"},
         ],
     }
-    made = changed(MADE, complete=False, missing=[gap, changed(gap, kind="debug")])
+    made = changed(MADE, complete=False, missing=[gap, changed(gap, kind="debug", needed=False)])
     outcome = _summary.outcome(FOUND, {"archives": [made]}, FETCHED, VERIFIED)
     assert (outcome["status"], outcome["errors"], len(outcome["gaps"])) == ("gaps", [], 1)
     words = text(web1=outcome)

@@ -11,7 +11,7 @@ PACKAGE = os.path.dirname(savedump_core.__file__)
 # Lower may not import higher; a module may import its own level unless it is a folder of SEAMS.
 LEVELS = {
     "errors": 0, "model": 0,
-    "elf": 1, "kernel": 1, "tarstream": 1, "sysroot": 1, "manifest": 1,
+    "elf": 1, "kernel": 1, "web": 1, "tarstream": 1, "sysroot": 1, "manifest": 1,
     "dumps": 2, "stores": 2, "finders": 2, "launchers": 2, "compression": 2,
     "source": 3, "search": 3, "beside": 3, "plan": 3, "archive": 3, "unpack": 3,
     "api": 4,

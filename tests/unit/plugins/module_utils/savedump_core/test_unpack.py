@@ -2,6 +2,7 @@
 """Archives proven and unpacked: sound ones, damaged ones and hostile ones."""
 
 import bz2
+import gzip
 import io
 import json
 import lzma
@@ -9,6 +10,7 @@ import os
 import stat
 import subprocess
 import sys
+import zlib
 
 import pytest
 
@@ -58,6 +60,14 @@ def encoders():
 
 
 encoded = pytest.mark.parametrize("encode", encoders().values(), ids=list(encoders()))
+
+
+def decoded(content):
+    """What gzip makes of it; nothing that equals anything else if it makes nothing."""
+    try:
+        return gzip.decompress(bytes(content))
+    except (OSError, EOFError, zlib.error):
+        return object()
 
 
 some_encoded = pytest.mark.parametrize("encode", list(encoders().values())[:3], ids=list(encoders())[:3])
@@ -366,6 +376,9 @@ class TestStream:
                 continue
             broken = bytearray(content)
             broken[offset] ^= 0x40
+            if decoded(broken) == decoded(content):
+                # Deflate leaves bits unused before a stored block.
+                continue
             path.write_bytes(broken)
             try:
                 assert problems(str(path)) != []
