@@ -71,11 +71,19 @@ ROOT
     return 69
 }
 
-# Sets $python: the first interpreter that ansible-core supports. $PYTHON overrides.
+# Run it, because pyenv leaves a shim for every version, also for those that are switched off.
+_is_supported() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; }
+
+# What $PYTHON names is what is wanted: nothing else is taken in its place.
+check_wish() {
+    [ -z "${PYTHON:-}" ] || _is_supported "$PYTHON" ||
+        die 69 "PYTHON is $PYTHON, which does not run here or is older than Python 3.10. Unset it, or name another."
+}
+
+# Sets $python: $PYTHON, or the first interpreter that ansible-core supports.
 choose_python() {
     for python in "${PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11 python3.10; do
-        # Run it, because pyenv leaves a shim for every version, also for those that are switched off.
-        if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+        if _is_supported "$python"; then
             return
         fi
     done
@@ -128,6 +136,7 @@ _make_venv() {
 # ensure_environment run|test: $venv holds what tools/requirements-run.txt (and -test.txt) name. At once when it does.
 ensure_environment() {
     [ "$(uname -s)" = Linux ] || die 69 "the control host must be Linux; this is $(uname -s)."
+    check_wish
     choose_venv
     _is_fresh "$1" && return
     # Two first runs at once: the second waits, then finds everything done. The lock is on the folder of the checkout.

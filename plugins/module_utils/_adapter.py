@@ -29,6 +29,7 @@ _SEARCH = {
     "search_paths": {"type": "list", "elements": "path", "default": []},
     "sysroot": {"type": "path", "default": "/"},
     "allow_unverified": {"type": "bool", "default": False},
+    "debuginfod_urls": {"type": "list", "elements": "str", "default": []},
 }
 
 ARCHIVE_SPEC = dict(
@@ -57,6 +58,7 @@ def archive_dumps(params, check_mode):
     dest = params["dest"] or default_dest()
     outcome = {"changed": False, "archives": [], "not_archived": [], "looked": [], "warnings": []}
     try:
+        debuginfod = _debuginfod(params)
         sources = _sources(params["src"], search.sysroot, outcome["looked"])
         output = _nearest_folder(dest) if check_mode else make_private(dest)
     except (errors.SavedumpError, OSError) as error:
@@ -75,6 +77,7 @@ def archive_dumps(params, check_mode):
                 level=params["level"],
                 dry_run=check_mode,
                 force=output != dest,  # what lies in a folder above has nothing to do with dest
+                debuginfod=debuginfod,
             )
         except (errors.SavedumpError, OSError) as error:
             status = errors.status_of(error) if isinstance(error, OSError) else error.exit_status
@@ -106,6 +109,7 @@ def describe_dumps(params, check_mode):
         )
         return _finish(outcome)
     try:
+        debuginfod = _debuginfod(params)
         report = api.find(paths=tuple(paths), sysroot=search.sysroot).as_json()
     except (errors.SavedumpError, OSError) as error:
         return _finish(dict(outcome, failed=True, msg=_sentence(error)))
@@ -114,7 +118,7 @@ def describe_dumps(params, check_mode):
         document = dict(entry)
         if params["inspect"]:
             try:
-                document.update(api.inspect(entry["path"], search))
+                document.update(api.inspect(entry["path"], search, debuginfod))
             except (errors.SavedumpError, OSError) as error:
                 document["error"] = _sentence(error)
                 outcome["warnings"].append(_sentence(error))
@@ -189,6 +193,15 @@ def _search_options(params):
         allow_unverified=params["allow_unverified"],
         whole_vmlinux=params.get("whole_vmlinux", False),
     )
+
+
+def _debuginfod(params):
+    """One client for all dumps of a run, so that a server that is down is waited for once; None without a server."""
+    if not params.get("debuginfod_urls"):
+        return None
+    from .savedump_core.web import debuginfod, url  # dear to import, and few ask for it
+
+    return debuginfod.Client(url.servers(params["debuginfod_urls"], os.environ))
 
 
 def _sources(src, sysroot, looked):

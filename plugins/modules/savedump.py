@@ -66,6 +66,15 @@ options:
       - It is marked so in the archive's manifest.
     type: bool
     default: false
+  debuginfod_urls:
+    description:
+      - Debuginfod servers to ask, from the target, for what is not there. V(env) stands for those of the target's
+        E(DEBUGINFOD_URLS).
+      - Nothing is fetched unless a server is named. What comes is proven by build ID like any other file, and kept in
+        the cache that gdb and C(debuginfod-find) use.
+    type: list
+    elements: str
+    default: []
   whole_vmlinux:
     description:
       - Keep the C(.rela.debug*) sections of a kernel's C(vmlinux), half of it, which no debugger reads.

@@ -54,6 +54,15 @@ options:
     description: Count a file as found that nothing but its path speaks for.
     type: bool
     default: false
+  debuginfod_urls:
+    description:
+      - Debuginfod servers to ask, from the target, for what is not there. V(env) stands for those of the target's
+        E(DEBUGINFOD_URLS).
+      - Nothing is fetched unless a server is named. What comes is proven by build ID like any other file, and kept in
+        the cache that gdb and C(debuginfod-find) use.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: savedump.toolkit.savedump
 """

@@ -12,9 +12,19 @@ import os
 from datetime import datetime, timezone
 
 from ansible_collections.savedump.toolkit.plugins.module_utils._adapter import in_bytes
+from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core import model
+from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.cli.say import printable
 
 # How many places, gaps or archives of one host are spelled out; the results hold all.
 _SPELLED = 20
+
+# What came of a place where something was, the most telling first; the rest are places where nothing was.
+_TELLING = (
+    (model.MISMATCH, "%(path)s has another build ID, %(detail)s"),
+    (model.NO_BUILD_ID, "%(path)s is there, but nothing proves it"),
+    (model.UNREADABLE, "%(path)s is unreadable: %(detail)s"),
+    (model.REFUSED, "%(path)s was refused: %(detail)s"),
+)
 
 
 def outcome(found, archived=None, fetched=None, verified=None):
@@ -60,14 +70,15 @@ def outcome(found, archived=None, fetched=None, verified=None):
 
 
 def lines(outcomes, dest=None, here=None):
-    """The summary for a person, host by host. ``here`` is the directory to which paths are shown relative."""
+    """The summary for a person, host by host, in printable characters whatever names the targets have. ``here`` is the
+    directory to which paths are shown relative."""
     text = []
     width = max([len(host) for host in outcomes] + [4])
     for host, each in outcomes.items():
         first, more = _words(each, here)
         text.append("%-*s  %s" % (width, host, first))
         text.extend("%*s  %s" % (width, "", line) for line in more)
-    return text + [""] + _total(outcomes, dest, here)
+    return [printable(line) for line in text + [""] + _total(outcomes, dest, here)]
 
 
 def _archive(made, arrived, proofs, errors):
@@ -140,9 +151,10 @@ def _gap(gap):
     words = str(gap.get("module"))
     if gap.get("build_id"):
         words += " (build ID %s)" % gap["build_id"]
-    for each in attempts:
-        if each.get("outcome") == "other-build-id":
-            return "%s: %s has another build ID, %s" % (words, each.get("path"), each.get("detail"))
+    for outcome, told in _TELLING:
+        for each in attempts:
+            if each.get("outcome") == outcome:
+                return "%s: %s" % (words, told % {"path": each.get("path"), "detail": each.get("detail")})
     tried = [str(each.get("path")) for each in attempts]
     if tried:
         return "%s: not in %s%s" % (words, ", ".join(tried[:3]), ", ..." if len(tried) > 3 else "")
@@ -239,6 +251,8 @@ def _total(outcomes, dest, here):
         if number:
             parts.append("%d of %s %s" % (number, _count(outcomes, "host"), words))
     text = ["%s." % "; ".join(parts)] if parts else []
+    if any(each["status"] == "no-dumps" for each in outcomes.values()):
+        text.append('To look in another folder:  -e \'{"collect_paths": ["DIR"]}\'')
     if home:
         first = _near(home[0]["path"], here)
         text.append("To open one:  tar -xf %s && %s/%s" % (first, home[0]["top"], home[0]["opener"]))

@@ -71,6 +71,22 @@ def test_tarball_holds_the_collection_only(tarball):
     assert not tops & {".collections", ".git", ".venv", "ansible.cfg"}
 
 
+def test_readme_installs_the_collection_from_a_clone(tmp_path):
+    """Word for word, standing in the clone, whose ansible.cfg would call the collection installed already."""
+    clone = tmp_path / "somewhere/savedump"
+    clone.mkdir(parents=True)
+    checkout.copy(clone)
+    readme = (clone / "README.md").read_text(encoding="utf-8")
+    (commands,) = re.findall(r"^```\n(ansible-galaxy collection build.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    environment = dict(os.environ, HOME=str(tmp_path), PATH=os.path.dirname(sys.executable) + ":" + os.environ["PATH"])
+    for name in ("ANSIBLE_CONFIG", "ANSIBLE_COLLECTIONS_PATH"):
+        environment.pop(name, None)
+    checkout.succeed("sh", "-ec", commands, cwd=str(clone), env=environment)
+    installed = tmp_path / ".ansible/collections/ansible_collections/savedump/toolkit"
+    assert (installed / "MANIFEST.json").is_file() and not installed.is_symlink()
+    assert checkout.succeed("git", "status", "--short", cwd=str(clone)) == ""
+
+
 def test_installed_tarball_runs(tarball, tmp_path):
     """Installed in a folder of its own, with no checkout in sight, by module name and by playbook name."""
     collections = tmp_path / "collections"

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from support.fleet import Fleet, FleetError
 from support.fleet.controller import CORES, Ansible, environment, python_for
+from support.vmcores import VmcoresError, why_not
+from support.vmcores import vmcores as real_vmcores
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +40,30 @@ def ansible(request, tmp_path_factory):
     except FleetError as error:
         pytest.fail(f"cannot set ansible-core {request.param} up: {error}", pytrace=False)
     return Ansible(request.param, tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="session")
+def vmcores():
+    """Real kernel dumps, made on the first call (minutes) and kept: support.vmcores says which. For reading only."""
+    return _made("6.1")
+
+
+@pytest.fixture(scope="session")
+def vmcores_612():
+    """As vmcores, of a kernel whose modules are compressed. For slow tests."""
+    return _made("6.12")
+
+
+@pytest.fixture(scope="session")
+def vmcores_arm64():
+    """As vmcores, of another architecture. For slow tests."""
+    return _made("6.1-arm64")
+
+
+def _made(kernel):
+    if why_not(kernel):
+        pytest.skip(f"no dumps of kernel {kernel}: {why_not(kernel)}")
+    try:
+        return real_vmcores(kernel)
+    except VmcoresError as error:
+        pytest.fail(f"cannot make dumps of kernel {kernel}: {error}", pytrace=False)

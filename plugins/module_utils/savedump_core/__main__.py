@@ -21,23 +21,27 @@ _EPILOG = """examples:
   savedump open ARCHIVE            unpack it and start the debugger
 
 exit status: 0 complete, 3 archived with gaps, 64 usage, 65 not a dump or damaged, 66 no such file,
-69 a needed tool is missing, 73 cannot write, 74 I/O error, 75 busy, try later, 77 permission"""
+69 a needed tool is missing, 73 cannot write, 74 I/O error, 75 busy, try later, 77 permission,
+130 interrupted, 143 terminated"""
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
-        raise UsageError("%s: %s" % (self.prog, message), "see %s --help" % self.prog)
+        raise UsageError(message)  # which verb's help to see is for main() to say
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="savedump", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=say.program(),
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version="savedump %s" % __version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
     for command in COMMANDS:
         verb = verbs.add_parser(
-            command.NAME, help=command.HELP, description=command.HELP[0].upper() + command.HELP[1:] + ".",
+            command.NAME, help=command.HELP, description=_sentence(command.HELP),
             epilog=command.EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
         verb.add_argument("-q", "--quiet", action="store_true", help="errors only")
@@ -47,11 +51,16 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _sentence(words: str) -> str:
+    return words[0].upper() + words[1:] + ("" if words.endswith("?") else ".")
+
+
 def main(argv: Optional[List[str]] = None) -> int:
     """Run one command and give its exit status. One line on stderr says what went wrong, where, and what next."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     # The ancestor's form: no verb, a dump. A file of a verb's name needs the verb before it.
-    if arguments and arguments[0] not in [command.NAME for command in COMMANDS] + ["-h", "--help", "--version"]:
+    verbs = [command.NAME for command in COMMANDS]
+    if arguments and arguments[0] not in verbs + ["-h", "--help", "--version"]:
         arguments.insert(0, archive.NAME)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
@@ -59,8 +68,14 @@ def main(argv: Optional[List[str]] = None) -> int:
         parser = make_parser()
         args = parser.parse_args(arguments)
         if args.verb is None:
-            raise UsageError("no dump and no verb given", "see savedump --help")
+            raise UsageError("no dump and no verb given")
         return args.run(args)
+    except UsageError as error:
+        see = "see %s --help" % " ".join([say.program()] + [word for word in arguments[:1] if word in verbs])
+        if open.NAME in arguments[:1]:
+            see = "the debugger's arguments come after --; " + see
+        say.note("savedump: %s; %s" % (error.message, error.hint or see))
+        return error.exit_status
     except SavedumpError as error:
         say.note("savedump: %s" % error)
         return error.exit_status
@@ -69,17 +84,23 @@ def main(argv: Optional[List[str]] = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 74
     except OSError as error:
-        where = ": %s" % error.filename if error.filename else ""
-        say.note("savedump: %s%s" % (error.strerror or error, where))
+        say.failed(error)
         return status_of(error)
     except KeyboardInterrupt:
         say.note("savedump: interrupted")
         return 130
+    except _Terminated:
+        say.note("savedump: terminated")
+        raise
+
+
+class _Terminated(SystemExit):
+    """SIGTERM came."""
 
 
 def _leave(number: int, frame: object) -> None:
-    """Clean up on the way out, as after any error."""
-    raise SystemExit(128 + number)
+    """Clean up on the way out, as after any error. Whoever hung up reads no words."""
+    raise (_Terminated if number == signal.SIGTERM else SystemExit)(128 + number)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ import hashlib
 import os
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Callable, Iterable, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, FrozenSet, Iterable, List, NamedTuple, Optional, Tuple
 
 from . import beside, unpack
 from .dumps import open_dump
 from .elf import dwarf
-from .errors import CannotWrite, SavedumpError
+from .errors import CannotWrite, SavedumpError, UsageError
 from .manifest import dump_json, host_of, inspect_json, missing_list
 from .model import Dump, Entry, Findings, Json, Plan, SearchOptions
 from .search import search as search_files
@@ -20,8 +20,12 @@ from .unpack import Opened, Verified
 
 if TYPE_CHECKING:
     from .stores import FindReport
+    from .web.debuginfod import Client
 
 STDOUT = "-"
+
+# The codecs refuse other levels, too, but not before the dump was read and its files were looked for.
+_LEVELS = {"tar.gz": 9, "tar.zst": 19}
 
 
 class Archived(NamedTuple):
@@ -37,7 +41,7 @@ class Archived(NamedTuple):
     """Bytes to be read for it: the dump with its holes, and every file."""
     complete: bool
     changed: bool
-    """False if an archive of this very dump was there already."""
+    """False if an archive of this very dump was there already, and was left as it is."""
     manifest: Json
     """As manifest.json; for a dry run {"dump", "missing", "complete"} only."""
 
@@ -54,13 +58,13 @@ class Archived(NamedTuple):
         }
 
 
-def inspect(path: str, search: SearchOptions = SearchOptions()) -> Json:
+def inspect(path: str, search: SearchOptions = SearchOptions(), debuginfod: "Optional[Client]" = None) -> Json:
     """What a dump is, whether it is whole, which files it needs and whether they are here: the document of INTERFACE
     "inspect --json"; for an archive, its manifest. Raises SavedumpError or OSError."""
     if unpack.is_archive(path):
         return unpack.read_manifest(path)
     with open_source(path) as source:
-        dump, findings = _read(source, search)
+        dump, findings = _read(source, search, debuginfod)
     return inspect_json(dump, findings)
 
 
@@ -74,25 +78,28 @@ def archive(
     force: bool = False,
     on_plan: Optional[Callable[[Plan], None]] = None,
     progress: Optional[Callable[[int], None]] = None,
+    debuginfod: "Optional[Client]" = None,
 ) -> Archived:
     """Make the self-contained archive of one dump.
 
     `output` is a folder, the archive's name, or "-" for stdout. An archive of this very dump that is there already is
-    left alone unless `force`; one of another dump of the same name makes this one's name carry its identity.
-    `on_plan` is called when it is known what an archive would hold, `progress` with the bytes read so far: first with 0
-    when writing begins."""
+    made again if it would lack less now, or with `force`, and else left alone; one of another dump of the same name
+    makes this one's name carry its identity. `on_plan` is called when it is known what will be (or for a dry run: would
+    be) written, `progress` with the bytes read so far: first with 0 when writing begins."""
     from . import archive as archiving  # here, for inspect does without what writing needs
     from .plan import make_plan
 
     archive_format = archiving.choose_format(format)
+    if level is not None and archive_format in _LEVELS and not 1 <= level <= _LEVELS[archive_format]:
+        raise UsageError("%s has no level %d" % (archive_format, level), "choose 1 to %d" % _LEVELS[archive_format])
     with open_source(path) as source, ExitStack() as stack:
-        dump, findings = _read(source, search)
+        dump, findings = _read(source, search, debuginfod)
         plan = make_plan(dump, source.name, findings, Sysroot(search.sysroot), _beside(dump, source, search))
+        target, existing = (None, None) if output == STDOUT else _target(plan, output, archive_format, force)
+        if existing is not None and target is not None and not _lacks_less(plan, existing):
+            return _unchanged(target, existing, plan)
         if on_plan is not None:
             on_plan(plan)
-        target, existing = (None, None) if output == STDOUT else _target(plan, output, archive_format, force)
-        if existing is not None and target is not None:
-            return _unchanged(target, existing, plan)
         if dry_run:
             return _would_be(target, plan)
         host, tool = host_of(search.sysroot), {"pyelftools": dwarf.version()}
@@ -118,7 +125,8 @@ def verify(path: str) -> Verified:
 
 
 def open_archive(path: str, into: Optional[str] = None) -> Opened:
-    """Unpack into a private folder (mode 0700) below `into`, or below the current folder, verifying on the way."""
+    """Unpack into a private folder (mode 0700) below `into`, or below the current folder, verifying on the way; a
+    folder that this made of the same archive before is used again."""
     return unpack.unpack(path, into or ".")
 
 
@@ -135,9 +143,9 @@ def _describe(path: str) -> Json:
         return dump_json(open_dump(source, Sysroot("/")))
 
 
-def _read(source: Source, options: SearchOptions) -> Tuple[Dump, Findings]:
+def _read(source: Source, options: SearchOptions, debuginfod: "Optional[Client]") -> Tuple[Dump, Findings]:
     dump = open_dump(source, Sysroot(options.sysroot))
-    return dump, search_files(dump, options, _owner(source, dump))
+    return dump, search_files(dump, options, _owner(source, dump), debuginfod)
 
 
 def _beside(dump: Dump, source: Source, options: SearchOptions) -> List[Entry]:
@@ -185,9 +193,20 @@ def _archived_dump(path: str) -> Optional[Json]:
         return None
     try:
         manifest = unpack.read_manifest(path)
-        return manifest if "identity" in manifest["dump"] else _NOT_AN_ARCHIVE
-    except (SavedumpError, OSError):
+        _lacks(manifest["missing"])
+        return manifest if "identity" in manifest["dump"] and "complete" in manifest else _NOT_AN_ARCHIVE
+    except (SavedumpError, OSError, KeyError, TypeError):
         return _NOT_AN_ARCHIVE
+
+
+def _lacks(missing: Iterable[Json]) -> FrozenSet[Tuple[str, str]]:
+    """What is missing, by module and kind: where it was looked for is another matter."""
+    return frozenset((gap["module"], gap["kind"]) for gap in missing)
+
+
+def _lacks_less(plan: Plan, manifest: Json) -> bool:
+    """True if an archive made now would have something that the one there lacks, and lack nothing that it has."""
+    return _lacks(missing_list(plan.findings)) < _lacks(manifest["missing"])
 
 
 def _unchanged(target: str, manifest: Json, plan: Plan) -> Archived:

@@ -15,7 +15,7 @@ from typing import IO, Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 
 from . import compression
 from .elf.file import SHT_NULL
-from .errors import Busy, CannotWrite, ToolMissing, UsageError
+from .errors import Busy, CannotWrite, ToolMissing, UsageError, cannot_write
 from .manifest import Host, manifest_json, to_bytes
 from .model import ARCHIVE_FORMATS, Entry, Json, Plan
 from .source import CHUNK, Source
@@ -230,11 +230,17 @@ def atomic_file(path: str) -> Iterator[IO[bytes]]:
 
 def _open_part(part: str) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    descriptor = os.open(part, flags, 0o600)
+    in_the_way = CannotWrite("%s is in the way and is not ours" % part, "remove it, or choose another folder with -o")
+    try:
+        descriptor = os.open(part, flags, 0o600)
+    except OSError as error:
+        if os.path.lexists(part):
+            raise in_the_way from None
+        raise cannot_write(os.path.dirname(part), error, "choose another folder with -o") from None
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
-            raise CannotWrite("%s is in the way and is not ours" % part, "remove it, or choose another folder with -o")
+            raise in_the_way
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -56,6 +56,7 @@ class Busy(SavedumpError):
 
 
 _CANNOT_WRITE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EEXIST))
+_EX_NOINPUT = 66
 _NO_INPUT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG))
 _PERMISSION = frozenset((errno.EACCES, errno.EPERM))
 
@@ -63,9 +64,18 @@ _PERMISSION = frozenset((errno.EACCES, errno.EPERM))
 def status_of(error: OSError) -> int:
     """The sysexits status for an OSError: 66 no such file, 77 permission, 73 cannot write, else 74."""
     if error.errno in _NO_INPUT:
-        return 66
+        return _EX_NOINPUT
     if error.errno in _PERMISSION:
         return 77
     if error.errno in _CANNOT_WRITE:
         return 73
     return 74
+
+
+def cannot_write(folder: str, error: OSError, hint: str) -> CannotWrite:
+    """Nothing can be made in this folder. The status is the error's own, but where that means a missing input: /proc
+    and its like say "no such file" to who would make one there."""
+    failure = CannotWrite("cannot write into %s: %s" % (folder, error.strerror or error), hint)
+    if status_of(error) != _EX_NOINPUT:
+        failure.exit_status = status_of(error)
+    return failure

@@ -137,6 +137,8 @@ class Dump(NamedTuple):
     """Of a split set: the other parts, in the order of memory; `path` is its first."""
     dmesg: Optional[bytes] = None
     """The kernel's log as text, if the dump is a kernel's and has it."""
+    vmcoreinfo: Optional[bytes] = None
+    """VMCOREINFO as text, if the dump's headers lack it and it was found in memory: debuggers have to be given it."""
     config: Optional[bytes] = None
     """The kernel's configuration as text, if the kernel carries it (CONFIG_IKCONFIG)."""
 
@@ -170,6 +172,8 @@ class Candidate(NamedTuple):
     """True if the path comes from the dump's own words: then it is opened with the rights of the dump's owner."""
     folder: Optional[str] = None
     """The folder beneath which the path is to be resolved; None for the sysroot."""
+    origin: Optional[str] = None
+    """The URL that the file was fetched from just now, without password."""
 
 
 class Attempt(NamedTuple):
@@ -281,6 +285,8 @@ class SearchOptions(NamedTuple):
     """Pack a file that nothing but its path speaks for; it is marked so."""
     whole_vmlinux: bool = False
     """Keep what no debugger reads of vmlinux, too."""
+    debuginfod_urls: Tuple[str, ...] = ()
+    """Servers to ask for what is not here, as web.url.servers() gives them; nothing is fetched without."""
 
 
 class Entry(NamedTuple):
@@ -290,7 +296,7 @@ class Entry(NamedTuple):
     """Beneath the archive's top folder; relative, with no "." or ".." in it."""
     role: str
     """launcher, link, executable, library, debug, supplementary, thread-db or dump; of a kernel dump also vmlinux,
-    kernel-module, system-map, dmesg, config and beside (what the crash kernel wrote beside the dump)."""
+    kernel-module, system-map, dmesg, config, vmcoreinfo and beside (what the crash kernel wrote beside the dump)."""
     size: int = 0
     origin: Optional[str] = None
     """The file on this host whose bytes it gets."""

@@ -8,7 +8,7 @@ of .gnu_debuglink; a loaded file by nothing, so that it is taken only when the u
 import errno
 import os
 from collections import deque
-from typing import Deque, Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Deque, Dict, List, NamedTuple, Optional, Tuple
 
 from .elf.file import ElfFile, crc32, describe, spare_relocations
 from .errors import SavedumpError
@@ -45,6 +45,9 @@ from .model import (
 from .source import open_source
 from .sysroot import OnDisk, Owner, Refused, Roots, Sysroot, open_regular, read_elf
 
+if TYPE_CHECKING:
+    from .web.debuginfod import Client
+
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL))
 
 
@@ -57,24 +60,37 @@ class _Proven(NamedTuple):
     """Its path as seen from inside the sysroot."""
 
 
-def search(dump: Dump, options: SearchOptions, owner: Optional[Owner] = None) -> Findings:
-    """Look for every file the dump's modules need. `owner` is whose rights to use for paths that the dump names."""
-    seeker = _Seeker(dump, options, owner)
-    files = tuple(seeker.files_of(module) for module in dump.modules)
+def search(
+    dump: Dump, options: SearchOptions, owner: Optional[Owner] = None, debuginfod: "Optional[Client]" = None
+) -> Findings:
+    """Look for every file the dump's modules need. `owner` is whose rights to use for paths that the dump names.
+    `debuginfod` is the client of this run; without it one is made if `options` names servers."""
+    if debuginfod is None and options.debuginfod_urls:
+        from .web.debuginfod import Client  # here, for it takes long to import and few ask for it
+
+        debuginfod = Client(options.debuginfod_urls)
+    seeker = _Seeker(dump, options, owner, debuginfod)
+    try:
+        files = tuple(seeker.files_of(module) for module in dump.modules)
+    finally:
+        if debuginfod is not None:
+            debuginfod.close()
     return Findings(files=files, thread_db=seeker.thread_db(files))
 
 
 class _Seeker:
     """One search: its roots and the answers so far, for the same file is often wanted twice."""
 
-    def __init__(self, dump: Dump, options: SearchOptions, owner: Optional[Owner]) -> None:
+    def __init__(
+        self, dump: Dump, options: SearchOptions, owner: Optional[Owner], debuginfod: "Optional[Client]"
+    ) -> None:
         self._machine = dump.machine
         kernel = dump.kernel or {}
         self._release: Optional[str] = kernel.get("release")
         self._banner: Optional[str] = kernel.get("banner")
         self._whole_vmlinux = options.whole_vmlinux
         self._unverified = options.allow_unverified
-        self._roots = Roots(Sysroot(options.sysroot), options.search_paths)
+        self._roots = Roots(Sysroot(options.sysroot), options.search_paths, debuginfod)
         # A sysroot is the caller's word, not the dump's, and may lie where only the caller can look.
         self._owner = owner if self._roots.sysroot.root == "/" else None
         self._answers: Dict[Want, Tuple[Result, Optional[_Proven]]] = {}
@@ -173,7 +189,11 @@ class _Seeker:
         queue: Deque = deque(CHAIN)
         while queue:
             for candidate in queue.popleft().candidates(want, self._roots):
-                if (candidate.folder, candidate.path) in tried:
+                if isinstance(candidate, Attempt):
+                    attempts.append(candidate)
+                    continue
+                # What was fetched just now has replaced what bore its name in the cache.
+                if (candidate.folder, candidate.path) in tried and candidate.origin is None:
                     continue
                 tried.add((candidate.folder, candidate.path))
                 attempt, on_disk, inside = self._try(want, candidate)
@@ -190,8 +210,8 @@ class _Seeker:
         inside = candidate.path
         try:
             if candidate.folder is not None:
-                shown = os.path.join(candidate.folder, candidate.path)
-                host = os.path.realpath(shown)
+                host = os.path.realpath(os.path.join(candidate.folder, candidate.path))
+                shown = candidate.origin or os.path.join(candidate.folder, candidate.path)
             else:
                 shown = sysroot.host_path(candidate.path)
                 resolved = sysroot.resolve(candidate.path)

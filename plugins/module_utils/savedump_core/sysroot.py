@@ -9,10 +9,13 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from .elf.file import ElfFile, describe
 from .errors import BadDump
+
+if TYPE_CHECKING:
+    from .web.debuginfod import Client
 
 # The kernel's own limit on links in one path (include/linux/namei.h, MAXSYMLINKS).
 MAX_LINKS = 40
@@ -172,11 +175,15 @@ def rights_of(owner: Optional[Owner]) -> Iterator[None]:
 
 
 class Roots:
-    """Where finders look: the sysroot, and the folders the user gave. Folder listings are kept for one search."""
+    """Where finders look: the sysroot, and the folders and servers the user gave. Folder listings are kept for one
+    search."""
 
-    def __init__(self, sysroot: Sysroot, search_paths: Tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, sysroot: Sysroot, search_paths: Tuple[str, ...] = (), debuginfod: "Optional[Client]" = None
+    ) -> None:
         self.sysroot = sysroot
         self.search_paths = search_paths
+        self.debuginfod = debuginfod
         self._by_build_id: Dict[str, Dict[bytes, str]] = {}
         self._below: Dict[Tuple[Optional[str], str], Dict[str, List[str]]] = {}
 

@@ -10,14 +10,13 @@ import io
 import json
 import os
 import re
-import shutil
-import tempfile
+import stat
 from contextlib import contextmanager
 from typing import IO, Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import compression
 from .elf.file import describe
-from .errors import BadDump, CannotWrite, ToolMissing
+from .errors import BadDump, CannotWrite, ToolMissing, cannot_write
 from .manifest import MANIFEST_SCHEMA
 from .model import Json
 from .sysroot import Refused, open_regular
@@ -65,6 +64,8 @@ class Opened(NamedTuple):
     path: str
     """The folder: `into`/archive-…"""
     manifest: Json
+    again: bool = False
+    """True if it was unpacked before, and that folder is used again."""
 
 
 def is_archive(path: str) -> bool:
@@ -103,27 +104,54 @@ def verify(path: str) -> Verified:
 def unpack(path: str, into: str) -> Opened:
     """Unpack below the folder `into`, verifying on the way. Nothing is left behind unless all is right.
 
-    Raises BadDump for an archive with any problem, CannotWrite if the folder is there already or the disk is too small,
-    ToolMissing, OSError."""
+    A folder that is there already is used if it was made of an archive with the same manifest. Raises BadDump for an
+    archive with any problem, CannotWrite if another folder is there already, nothing can be made in `into`, or the disk
+    is too small, ToolMissing, OSError."""
+    import tempfile  # here, with what it imports in turn, for only the verbs of this side need it
+
     with _opened(path) as (stream, _file):
         check = _Check(path, reader.members(stream), 1)
         target = os.path.join(into, check.top)
         if os.path.lexists(target):
-            raise CannotWrite("%s is there already" % target, "move it away, or unpack into another folder")
-        # Beside the target, so that the rename stays on one file system.
-        part = tempfile.mkdtemp(prefix=".unpacking-", dir=into)
+            if not _is_ours(target) or not _holds(os.path.join(target, MANIFEST), check.manifest_bytes):
+                raise CannotWrite(
+                    "%s is there already, and is not this archive unpacked for you alone" % target,
+                    "move it away, or unpack elsewhere with --into DIR",
+                )
+            return Opened(path=target, manifest=check.manifest, again=True)
+        try:
+            # Beside the target, so that the rename stays on one file system.
+            part = tempfile.mkdtemp(prefix=".unpacking-", dir=into)
+        except OSError as error:
+            raise cannot_write(os.path.abspath(into), error, "choose another folder with --into") from None
         try:
             check.run(_Folder(part))
             if check.problems:
                 raise BadDump(
                     "%s was not unpacked: %s" % (path, check.problems[0]),
-                    "`savedump verify` lists all that is wrong; fetch the archive once more",
+                    "the verb verify lists all that is wrong; fetch the archive once more",
                 )
             os.rename(part, target)
         except BaseException:
+            import shutil
+
             shutil.rmtree(part, ignore_errors=True)
             raise
     return Opened(path=target, manifest=check.manifest)
+
+
+def _is_ours(folder: str) -> bool:
+    """True for a folder of the caller's own that nobody else can look or write into: as unpack() makes it."""
+    status = os.lstat(folder)
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not stat.S_IMODE(status.st_mode) & 0o077
+
+
+def _holds(path: str, content: bytes) -> bool:
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            return file.read(len(content) + 1) == content
+    except (Refused, OSError):
+        return False
 
 
 class _HashedFile:
@@ -226,6 +254,10 @@ class _Check:
         self._digests: Dict[bytes, Digest] = {}
         self._links: Dict[bytes, bytes] = {}
         self._sums: Optional[Dict[str, Digest]] = None
+
+    @property
+    def manifest_bytes(self) -> bytes:
+        return self._first.content
 
     def run(self, receiver: "_Receiver") -> None:
         try:
@@ -339,34 +371,40 @@ class _Check:
         self._digests[key] = hasher.digest()
 
     def _compare(self) -> None:
-        """What was seen with what manifest.json and SHA256SUMS say."""
+        """What was seen with what manifest.json and SHA256SUMS say; what is damaged is said once."""
+        damaged = set()
         for key, entry in self._listed.items():
             name = os.fsdecode(key)
             digest = self._digests.get(key)
             if digest is None and key not in self._links:
                 self._problem("%s is in manifest.json, and missing or unusable here" % _shown(name))
             elif digest is not None and entry.get("sha256") is not None:
-                self._same(name, digest, Digest(sparse.SHA256, str(entry["sha256"])), MANIFEST)
+                if not self._same(name, digest, Digest(sparse.SHA256, str(entry["sha256"])), MANIFEST):
+                    damaged.add(key)
         if self._sums is None:
             self._problem("SHA256SUMS is missing")
             return
         listed = {os.fsencode(name): digest for name, digest in self._sums.items()}
         for key, digest in self._digests.items():
             if key in listed:
-                self._same(os.fsdecode(key), digest, listed.pop(key), SUMS)
+                said = listed.pop(key)
+                if key not in damaged:
+                    self._same(os.fsdecode(key), digest, said, SUMS)
             else:
                 self._problem("%s is not in SHA256SUMS" % _shown(os.fsdecode(key)))
         for key in listed:
             if key not in self._listed:
                 self._problem("%s is in SHA256SUMS, and not in the archive" % _shown(os.fsdecode(key)))
 
-    def _same(self, name: str, found: Digest, said: Digest, where: str) -> None:
+    def _same(self, name: str, found: Digest, said: Digest, where: str) -> bool:
         if found.algorithm != said.algorithm:
             self._problem("%s: %s gives its %s, which is not how it is stored here; repacked by another tool?"
                           % (_shown(name), where, said.algorithm))  # fmt: skip
         elif found != said:
             what = "SHA-256" if said.algorithm == sparse.SHA256 else "SHA-256 as stored"
-            self._problem("%s: %s is %s, and %s in %s" % (_shown(name), what, found.hex, _shown(said.hex), where))
+            self._problem("%s is damaged: its %s is %s, %s says %s"
+                          % (_shown(name), what, found.hex, where, _shown(said.hex)))  # fmt: skip
+        return found == said
 
     def _check_paths(self) -> None:
         """No member lies below a file or a link, and no link leads out of the archive."""
@@ -438,6 +476,8 @@ class _Receiver:
         if not reread:
             yield Placed(None, data, size)
             return
+        import tempfile
+
         with io.BytesIO() if size <= _IN_MEMORY else tempfile.TemporaryFile() as file:
             yield Placed(file, data, size)
 

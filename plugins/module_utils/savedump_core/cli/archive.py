@@ -4,12 +4,13 @@
 import argparse
 import os
 import sys
-from typing import List
+from typing import List, Optional
 
 from .. import api
 from ..errors import COMPLETE, GAPS, UsageError
-from ..model import ARCHIVE_FORMATS, BY_BUILD_ID, MISMATCH, VMLINUX, Found, Missing, Plan
-from . import options, say
+from ..manifest import missing_list
+from ..model import ARCHIVE_FORMATS, BY_BUILD_ID, MISMATCH, VMLINUX, Found, Json, Plan
+from . import instead, options, say
 
 NAME = "archive"
 HELP = "make the self-contained archive of a dump"
@@ -22,6 +23,9 @@ EPILOG = """examples:
 
 exit status: 0 complete, 3 archived with gaps (each is listed on stderr)"""
 
+# Other endings say nothing: the archive is a tar.gz then.
+_ENDINGS = ((".tar", "tar"), (".tar.gz", "tar.gz"), (".tgz", "tar.gz"), (".tar.zst", "tar.zst"))
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dump", metavar="DUMP", help="a core or kernel crash dump, also .zst .lz4 .xz .gz .bz2")
@@ -29,8 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", metavar="DIR|FILE|-", default=".", help='folder or file to write; "-" streams to stdout'
     )
     parser.add_argument(
-        "--format", choices=ARCHIVE_FORMATS, default="tar.gz", help="default tar.gz; auto takes zstd if it can"
-    )
+        "--format", choices=ARCHIVE_FORMATS,
+        help="default: by the ending of -o FILE, else tar.gz; auto takes zstd if it can",
+    )  # fmt: skip
     parser.add_argument("--level", type=int, metavar="N", help="compression level (gzip 1-9, zstd 1-19)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
     parser.add_argument("--force", action="store_true", help="make the archive again even if it is there")
@@ -66,20 +71,33 @@ def run(args: argparse.Namespace) -> int:
             _warn(plan)
 
     search = options.search(args)._replace(whole_vmlinux=args.whole_vmlinux)
-    with say.Work("compressing archive...", stream, args.quiet) as work:
+    with instead.of_no_dump(args.dump), say.Work("compressing archive...", stream, args.quiet) as work:
         archived = api.archive(
-            args.dump, output=args.output, search=search, format=args.format, level=args.level,
+            args.dump, output=args.output, search=search, format=args.format or _format(args.output), level=args.level,
             dry_run=args.dry_run, force=args.force, on_plan=on_plan, progress=work.update,
+            debuginfod=options.client(args),
         )  # fmt: skip
+    missing = archived.manifest["missing"]
+    if not archived.changed and not args.quiet:
+        dump = archived.manifest["dump"]
+        _say_gaps(dump.get("incomplete_why"), missing, dump.get("modules_why"))
     if args.json:
         say.document(archived.as_json())
+    elif not archived.changed:
+        tell("archive is there already%s: %s" % ("" if archived.complete else ", with gaps", archived.path))
     elif args.dry_run:
         tell("archive to create: %s, from %s" % (archived.path or "stdout", say.size(archived.planned_size)))
-    elif not archived.changed:
-        tell("archive is there already: %s" % archived.path)
     elif archived.path is not None:
         tell("archive created: %s" % archived.path)
+    if not args.quiet:
+        _say_next(say.needed(missing))
     return COMPLETE if archived.complete else GAPS
+
+
+def _format(output: str) -> str:
+    """The format that the ending of a file's name asks for."""
+    named = [archive_format for ending, archive_format in _ENDINGS if output.endswith(ending)]
+    return named[0] if named and not os.path.isdir(output) else "tar.gz"
 
 
 def _binary(plan: Plan) -> str:
@@ -93,15 +111,9 @@ def _binary(plan: Plan) -> str:
 
 def _warn(plan: Plan) -> None:
     """What is not as it should be, before anything is written."""
-    if not plan.dump.complete:
-        say.note("savedump: the dump is not whole: %s" % plan.dump.incomplete_why)
     for warning in plan.dump.warnings:
         say.note("savedump: %s" % warning)
-    for missing in plan.findings.gaps:
-        for line in gap_lines(missing):
-            say.note(line)
-    if plan.dump.modules_why:
-        say.note("savedump: not all modules are known: %s" % plan.dump.modules_why)
+    _say_gaps(plan.dump.incomplete_why, missing_list(plan.findings), plan.dump.modules_why)
     debug = len(plan.findings.missing) - len(plan.findings.gaps)
     if debug and plan.dump.kernel is None:
         wanted = len([files for files in plan.findings.files if files.file is not None])
@@ -111,13 +123,33 @@ def _warn(plan: Plan) -> None:
             say.note("savedump: %s is in the archive by its %s alone" % (entry.origin, entry.matched_by))
 
 
-def gap_lines(missing: Missing) -> List[str]:
+def _say_gaps(incomplete_why: Optional[str], missing: List[Json], modules_why: Optional[str]) -> None:
+    """Why an archive is not complete."""
+    if incomplete_why:
+        say.note("savedump: the dump is not whole: %s" % incomplete_why)
+    for gap in say.needed(missing):
+        for line in gap_lines(gap):
+            say.note(line)
+    if modules_why:
+        say.note("savedump: not all modules are known: %s" % modules_why)
+
+
+def gap_lines(gap: Json) -> List[str]:
     """A missing file with every place tried, both build IDs where they differ."""
-    want = missing.want
-    build_id = want.build_id.hex() if want.build_id else "none in the dump"
-    lines = ["savedump: %s (%s, build ID %s): %s" % (want.module, want.kind, build_id, missing.status)]
-    for one in missing.attempts:
-        what = "build ID " if one.outcome == MISMATCH else ""
-        detail = " (%s%s)" % (what, one.detail) if one.detail else ""
-        lines.append("    %s %s: %s%s" % (one.finder, one.path, one.outcome, detail))
+    build_id = gap["build_id"] or "none in the dump"
+    lines = ["savedump: %s (%s, build ID %s): %s" % (gap["module"], gap["kind"], build_id, gap["status"])]
+    for one in gap["attempts"]:
+        what = "build ID " if one["outcome"] == MISMATCH else ""
+        detail = " (%s%s)" % (what, one["detail"]) if one["detail"] else ""
+        lines.append("    %s %s: %s%s" % (one["finder"], one["path"], one["outcome"], detail))
     return lines
+
+
+def _say_next(gaps: List[Json]) -> None:
+    """The last words: what is missing, and what to do about it."""
+    if not gaps:
+        return
+    unproven = any(gap["status"] == "unverified" for gap in gaps)
+    say.note("savedump: %d file%s missing; give --search-path DIR and run it again%s" % (
+        len(gaps), "" if len(gaps) == 1 else "s",
+        ", or --allow-unverified for what nothing proves" if unproven else ""))  # fmt: skip

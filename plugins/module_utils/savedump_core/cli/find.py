@@ -3,9 +3,10 @@
 
 import argparse
 import time
-from typing import Any, Dict
+from typing import Any, Dict, Tuple
 
 from .. import api
+from ..errors import status_of
 from . import options, say
 
 NAME = "find"
@@ -25,14 +26,23 @@ def run(args: argparse.Namespace) -> int:
     report = api.find(args.paths)
     if args.json:
         say.document(report.as_json())
-        return 0
-    for entry in report.entries:
-        say.out(_line(entry))
-    if not report.entries or args.verbose:
-        say.note("looked in:" if report.entries else "no dump found; looked in:")
-        for looked in report.looked:
-            say.note("  %s (%s): %s" % (looked.where, looked.store, looked.outcome))
-    return 0
+    else:
+        for entry in report.entries:
+            say.out(_line(entry))
+        if not report.entries or args.verbose:
+            _say_where(report.looked, bool(report.entries))
+        if not report.entries:
+            next_one = "where this host puts its dumps: %s find" if args.paths else "in another folder: %s find DIR"
+            say.note("to look %s" % next_one % say.program())
+    for error in report.unread:
+        say.failed(error)
+    return status_of(report.unread[0]) if report.unread else 0
+
+
+def _say_where(places: Tuple[Any, ...], found: bool) -> None:
+    say.note("looked in:" if found else "no dump found; looked in:")
+    for looked in places:
+        say.note("  %s (%s): %s" % (looked.where, looked.store, looked.outcome))
 
 
 def _line(entry: Dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional
 from .. import api
 from ..errors import COMPLETE, GAPS
 from ..manifest import MANIFEST_SCHEMA
-from . import options, say
+from . import instead, options, say
 
 NAME = "inspect"
 HELP = "what is it, is it whole, which files does it need, are they here?"
@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    document = api.inspect(args.path, options.search(args))
+    with instead.of_no_dump(args.path):
+        document = api.inspect(args.path, options.search(args), options.client(args))
     archived = document["schema"] == MANIFEST_SCHEMA
     dump = document["dump"] if archived else document
     if args.json:
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
             say.out("archive    made on %s by savedump %s, %s" % (
                 document["host"]["nodename"], document["tool"]["version"],
                 "complete" if document["complete"] else "with gaps"))  # fmt: skip
+            say.out("note       only its manifest was read; %s verify checks the rest" % say.program())
         _modules(dump["modules"], args.verbose > 0)
     return COMPLETE if _complete(dump) else GAPS
 

@@ -3,12 +3,13 @@
 
 import argparse
 import os
-from typing import Any, Dict
+import re
+from typing import Dict, Optional
 
-from .. import api
-from ..errors import ToolMissing
-from ..launchers import LAUNCHERS
-from . import say
+from .. import api, unpack
+from ..errors import ToolMissing, UsageError
+from ..model import Json
+from . import instead, say
 
 NAME = "open"
 HELP = "unpack to a private folder and start the right debugger on it"
@@ -23,27 +24,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("archive", metavar="ARCHIVE")
     parser.add_argument("arguments", metavar="ARG", nargs="*", help="handed to the debugger (after --)")
     parser.add_argument("--into", metavar="DIR", default=".", help="where to unpack; default here")
-    parser.add_argument("--with", dest="debugger", metavar="NAME", help="gdb, lldb or drgn (default gdb)")
+    parser.add_argument("--with", dest="debugger", metavar="NAME", help="run-NAME.sh of the archive; default the first")
     parser.add_argument("--unpack-only", action="store_true", help="unpack and verify, start nothing")
 
 
 def run(args: argparse.Namespace) -> int:
-    opened = api.open_archive(args.archive, args.into)
+    with instead.of_no_archive(args.archive):
+        # Before anything is unpacked; that this launcher is there is checked with all else while unpacking.
+        if args.debugger or not args.unpack_only:
+            launcher = _launcher(unpack.read_manifest(args.archive), args.debugger)
+        opened = api.open_archive(args.archive, args.into)
+    if not args.quiet and (opened.again or not args.unpack_only):
+        say.note("savedump: unpacked %s %s" % ("already:" if opened.again else "to", opened.path))
     if args.unpack_only:
         say.out(opened.path)
         return 0
-    if not args.quiet:
-        say.note("savedump: unpacked to %s" % opened.path)
-    script = os.path.join(opened.path, _launcher(opened.manifest, args.debugger))
-    os.execv("/bin/sh", ["sh", script] + args.arguments)
+    os.execv("/bin/sh", ["sh", os.path.join(opened.path, launcher)] + args.arguments)
     return 0
 
 
-def _launcher(manifest: Dict[str, Any], debugger: str) -> str:
-    names = [launcher.NAME for launcher in LAUNCHERS if launcher.applies_to(manifest)]
+def _launcher(manifest: Json, debugger: Optional[str]) -> str:
+    """The file to start: the one asked for, or the archive's first."""
+    launchers = _launchers(manifest)
+    if not launchers:
+        raise ToolMissing("this archive has no launcher", "unpack it with --unpack-only")
     if debugger is None:
-        return names[0]
-    wanted = "run-%s.sh" % debugger
-    if wanted not in names:
-        raise ToolMissing("this archive has no launcher for %s" % debugger, "it has %s" % ", ".join(names))
-    return wanted
+        return next(iter(launchers.values()))
+    if debugger not in launchers:
+        raise UsageError("this archive has no launcher for %s" % debugger, "it has %s" % ", ".join(launchers))
+    return launchers[debugger]
+
+
+def _launchers(manifest: Json) -> Dict[str, str]:
+    """The launchers in an archive, first to last, by the debugger's name."""
+    found = {}
+    files = manifest.get("files")
+    for entry in files if isinstance(files, list) else []:
+        path = entry.get("path") if isinstance(entry, dict) else None
+        name = re.match(r"run-([a-z0-9]+)\.sh\Z", path) if isinstance(path, str) else None
+        if name:
+            found[name.group(1)] = name.group(0)
+    return found

@@ -2,14 +2,24 @@
 """Options that several verbs share."""
 
 import argparse
+import os
+from typing import TYPE_CHECKING, Optional, Tuple
 
 from ..model import SearchOptions
+from . import say
+
+if TYPE_CHECKING:
+    from ..web.debuginfod import Client
 
 
 def add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--search-path", metavar="DIR", action="append", default=[],
         help="also look for executables, libraries and debug information here; may be given again",
+    )  # fmt: skip
+    parser.add_argument(
+        "--debuginfod", metavar="URL", action="append", default=[],
+        help="ask this debuginfod server for what is not here; may be given again; env: those of $DEBUGINFOD_URLS",
     )  # fmt: skip
     parser.add_argument("--sysroot", metavar="DIR", default="/", help="look up the paths in the dump beneath DIR")
     parser.add_argument(
@@ -20,8 +30,29 @@ def add_search(parser: argparse.ArgumentParser) -> None:
 
 def search(args: argparse.Namespace) -> SearchOptions:
     return SearchOptions(
-        search_paths=tuple(args.search_path), sysroot=args.sysroot, allow_unverified=args.allow_unverified
+        search_paths=tuple(args.search_path),
+        sysroot=args.sysroot,
+        allow_unverified=args.allow_unverified,
+        debuginfod_urls=_servers(args),
     )
+
+
+def client(args: argparse.Namespace) -> "Optional[Client]":
+    """The client for the servers of --debuginfod, which shows what it does; None without the option."""
+    urls = _servers(args)
+    if not urls:
+        return None
+    from ..web.debuginfod import Client  # here, for it takes long to import and few ask for it
+
+    return Client(urls, progress=say.Fetching(args.quiet))
+
+
+def _servers(args: argparse.Namespace) -> Tuple[str, ...]:
+    if not args.debuginfod:
+        return ()
+    from ..web.url import servers
+
+    return servers(args.debuginfod, os.environ)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ import time
 from typing import Any, List, Optional
 
 from ..manifest import to_bytes
+from ..model import DEBUG
 
 _SHOWN_AFTER_S = 1.0
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
@@ -60,9 +61,49 @@ def size(count: int) -> str:
     raise AssertionError
 
 
+def program() -> str:
+    """What the command was called as, for words on what to type next."""
+    called = sys.argv[0]
+    if os.path.basename(called) == "__main__.py":
+        return "python3 -m %s" % __name__.split(".")[0]
+    return "python3 %s" % called if called.endswith(".pyz") else "savedump"
+
+
+def failed(error: OSError) -> None:
+    """An OSError as one line: what, and where."""
+    where = ": %s" % error.filename if error.filename else ""
+    note("savedump: %s%s" % (error.strerror or error, where))
+
+
+def needed(missing: List[Any]) -> List[Any]:
+    """Of a manifest's "missing", the files without which it is not complete."""
+    return [gap for gap in missing if gap.get("needed", gap["kind"] != DEBUG)]
+
+
 def attempts(trail: List[Any]) -> List[str]:
     """A line for each place tried."""
     return ["%s: %s%s" % (one["path"], one["outcome"], one["detail"] and " (%s)" % one["detail"]) for one in trail]
+
+
+class Fetching:
+    """What a debuginfod server sends, as a Work for each file: on a terminal only, for most are here in no time."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._where: Optional[str] = None
+        self._work = Work("", None, quiet)
+
+    def __call__(self, where: str, done: int, total: Optional[int]) -> None:
+        if where != self._where:
+            self._work.__exit__(None)
+            server, _, rest = where.partition("/buildid/")
+            build_id, _, kind = rest.partition("/")
+            # A line that is longer than the terminal cannot be wiped.
+            words = "fetching %s %.8s from %.40s:" % (kind, build_id, server) if rest else "asking %.60s:" % server
+            self._where, self._work = where, Work(printable(words), None, self._quiet)
+        if where:
+            self._work.total = total
+            self._work.update(done)
 
 
 class Work:

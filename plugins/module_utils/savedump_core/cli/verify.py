@@ -5,7 +5,7 @@ import argparse
 
 from .. import api
 from ..errors import COMPLETE, BadDump
-from . import options, say
+from . import instead, options, say
 
 NAME = "verify"
 HELP = "every hash, every build ID; is it complete?"
@@ -21,14 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    verified = api.verify(args.archive)
+    with instead.of_no_archive(args.archive):
+        verified = api.verify(args.archive)
     if args.json:
         say.document(verified.as_json())
     elif verified.intact:
         say.out("%s: intact, %s" % (args.archive, "complete" if verified.complete else "with gaps"))
-        for missing in verified.manifest["missing"]:
-            if missing["kind"] != "debug":
-                say.out("    missing: %s (%s)" % (missing["module"], missing["kind"]))
+        for missing in say.needed(verified.manifest["missing"]):
+            say.out("    missing: %s (%s)" % (missing["module"], missing["kind"]))
     else:
         say.out("%s: DAMAGED" % args.archive)
     if not verified.intact:

@@ -1,35 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SEAM: one file per dump format. A format has KIND, ``sniff(head)`` and ``open_dump(source, sysroot)`` -> Dump.
+"""SEAM: one file per dump format. A format has KIND, ``sniff(source)`` and ``open_dump(source, sysroot)`` -> Dump.
 
-To add one: a file with these three names, and a line in FORMATS.
+To add one: a file with these three names, and a line in FORMATS. The formats of kernel dumps make a Capture of the
+container and leave the rest to ``_kernel.kernel_dump``.
 """
 
 import hashlib
-from typing import Any
+from typing import Any, Optional
 
 from ..errors import BadDump
 from ..model import Dump
 from ..sysroot import Sysroot
-from . import core, unread
+from . import core, flattened, kdump, opaque, unread, vmcore
 
-# Core first: an ELF core is the common case, and its reader is the one that tells kernel and foreign cores apart.
-FORMATS = (core,)
+# A kernel's ELF core before a process's, for it is the one that is told by its notes; what is left is a process's.
+# The others have signatures of their own, and the order decides nothing.
+FORMATS = (kdump, flattened, opaque, vmcore, core)
 
 SNIFF_SIZE = 4096
 
 
 def identity_of(source: Any) -> str:
     """16 hex digits that name this dump wherever it is copied: its size and its first 64 KiB, which in a core hold the
-    process ID, all registers and the randomised addresses of that one process."""
+    process ID, all registers and the randomised addresses of that one process, and in a kernel's dump its notes."""
     return hashlib.sha256(b"%d\0" % source.size + source.read_at(0, 1 << 16)).hexdigest()[:16]
+
+
+def sniff(source: Any) -> Optional[Any]:
+    """The format of the dump in this source; None if it is no dump that is known."""
+    for dump_format in FORMATS:
+        if dump_format.sniff(source):
+            return dump_format
+    return None
 
 
 def open_dump(source: Any, sysroot: Sysroot) -> Dump:
     """The Dump in this source. Raises BadDump, which names what it is instead if that is known."""
+    dump_format = sniff(source)
+    if dump_format is not None:
+        dump: Dump = dump_format.open_dump(source, sysroot)
+        return dump._replace(identity=identity_of(source))
     head = source.read_at(0, SNIFF_SIZE)
-    for dump_format in FORMATS:
-        if dump_format.sniff(head):
-            return dump_format.open_dump(source, sysroot)._replace(identity=identity_of(source))
     if source.damage and not head:
         raise BadDump("%s: %s" % (source.path, source.damage))
     raise BadDump(*unread.explain(source.path, head))

@@ -31,7 +31,6 @@ from ..elf.memory import Memory
 from ..errors import BadDump
 from ..model import VDSO, Dump, Module, Process, Signal
 from ..sysroot import Refused, Sysroot, open_regular
-from . import unread
 
 KIND = "core"
 
@@ -56,7 +55,6 @@ _NOTE_CAPS = {
 _OTHER_ABI = {1: "HP-UX", 2: "NetBSD", 6: "Solaris", 7: "AIX", 8: "IRIX", 9: "FreeBSD", 12: "OpenBSD"}
 _OTHER_NOTES = ((b"FreeBSD", "FreeBSD"), (b"NetBSD-CORE", "NetBSD"), (b"OpenBSD", "OpenBSD"), (b"QNX", "QNX"))
 _NT_SOLARIS_PSTATUS, _NT_SOLARIS_PSINFO = 10, 13
-_KERNEL_NOTES = (b"VMCOREINFO", b"VMCOREINFO_XEN", b"QEMU", b"Xen", b"XEN CORE")
 
 # Numbers that every Linux machine shares (arch/*/include/uapi/asm/signal.h); the rest differ on these.
 _SIGNALS = {
@@ -79,15 +77,15 @@ class _Notes(NamedTuple):
     rows: List[notes.FileRow]
 
 
-def sniff(head: bytes) -> bool:
-    """True for any ELF core, whoever made it."""
-    header = parse_header(head)
+def sniff(source: Any) -> bool:
+    """True for any ELF core, whoever made it: those of kernels were claimed before (vmcore.py)."""
+    header = parse_header(source.read_at(0, HEADER_SIZE))
     return header is not None and header.type == ET_CORE
 
 
 def open_dump(source: Any, sysroot: Sysroot) -> Dump:
     """Read a core. `sysroot` is only looked at when the program's own headers were not dumped (coredump_filter without
-    bit 4). Raises BadDump for a kernel's core, another system's, or one cut within its program headers."""
+    bit 4). Raises BadDump for another system's core, or one cut within its program headers."""
     warnings: List[str] = []
     header = parse_header(source.read_at(0, HEADER_SIZE))
     if header is None:
@@ -209,8 +207,6 @@ def _read_notes(source: Any, header: Header, segments: List[Segment], warnings: 
 
 
 def _refuse_foreign(source: Any, note: notes.Note) -> None:
-    if note.name in _KERNEL_NOTES:
-        raise BadDump("%s is a kernel crash dump (vmcore-elf)" % source.path, unread.HINT_KERNEL)
     for name, system in _OTHER_NOTES:
         if note.name.startswith(name):
             raise _other_system(source, system)

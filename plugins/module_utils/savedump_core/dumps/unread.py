@@ -5,21 +5,8 @@ from typing import Tuple
 
 from ..elf.header import ET_DYN, ET_EXEC, ET_REL, parse_header
 
-HINT_KERNEL = "kernel dumps are not read by this version"
-
-# (magic, offset, what it is, hint). Sources: libkdumpfile and crash (kernel dumps), Windows minidumpapiset.h,
-# Mach-O loader.h, apport's problem_report.py.
+# (magic, offset, what it is, hint). Sources: Windows minidumpapiset.h, Mach-O loader.h, apport's problem_report.py.
 _MAGIC = (
-    (b"KDUMP   ", 0, "a kernel crash dump (kdump-compressed)", HINT_KERNEL),
-    (b"DISKDUMP", 0, "a kernel crash dump (diskdump)", HINT_KERNEL),
-    (b"makedumpfile\0\0\0\0", 0, "a kernel crash dump (makedumpfile -F, flattened)", HINT_KERNEL),
-    (b"\xed\x23\x8f\x61\x73\x01\x19\xa8", 0, "a kernel crash dump (LKCD)", HINT_KERNEL),
-    (b"\xfd\x23\x8f\x61\x73\x01\x19\xa8", 0, "a kernel crash dump (s390)", HINT_KERNEL),
-    (b"sadump\0\0", 0, "a kernel crash dump (sadump)", HINT_KERNEL),
-    (b"EMiL", 0, "a memory image (LiME)", HINT_KERNEL),
-    (b"\xd0\xbe\xd2\xbe", 0, "a VMware suspended state", HINT_KERNEL),
-    (b"\xd2\xbe\xd2\xbe", 0, "a VMware snapshot state", HINT_KERNEL),
-    (b"LibvirtQemudSave", 0, "a libvirt save image", HINT_KERNEL),
     (b"PAGEDU64", 0, "a Windows crash dump", ""),
     (b"PAGEDUMP", 0, "a Windows crash dump", ""),
     (b"MDMP", 0, "a Windows minidump", ""),

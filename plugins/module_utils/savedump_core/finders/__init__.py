@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """SEAM: one file per way to find a file. A finder has NAME and ``candidates(want, roots)``, which yields Candidates
-lazily; it never opens what it proposes, and never decides: ``search`` verifies every one.
+lazily, and Attempts where a server said why it has none; it never opens what it proposes, and never decides:
+``search`` verifies every one.
 
 To add one: a file with these two names, and a line in CHAIN.
 """
 
-from . import as_mapped, build_id_tree, debug_link, kernel_layout, search_path
+from . import as_mapped, build_id_tree, debug_link, debuginfod, kernel_layout, search_path
 
 # The order is what costs least and is right most often: the place the dump names, then the trees every host has, then
-# what the user gave (asked last, since what lies on the host itself is the process's own).
-CHAIN = (as_mapped, kernel_layout, build_id_tree, debug_link, search_path)
+# what the user gave (asked late, since what lies on the host itself is the process's own), and servers only for what
+# nothing else had.
+CHAIN = (as_mapped, kernel_layout, build_id_tree, debug_link, search_path, debuginfod)

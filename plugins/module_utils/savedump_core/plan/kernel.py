@@ -21,6 +21,8 @@ MODULES_LINK = OWN + "/modules"
 PARTS = OWN + "/parts"
 """Of a split set: links named 1, 2, … in the order of memory; DUMP_LINK leads to the first."""
 DMESG = "dmesg.txt"
+VMCOREINFO = OWN + "/vmcoreinfo"
+"""For debuggers, if the dump's headers lack it."""
 
 _DEBUG_MODULES = "usr/lib/debug/lib/modules"
 # __NEW_UTS_LEN (include/uapi/linux/utsname.h).
@@ -56,7 +58,10 @@ def entries(
 
 
 def _texts(dump: Dump, release: str) -> List[Entry]:
-    made = ((DMESG, "dmesg", dump.dmesg), ("config-" + release, "config", dump.config))
+    made = (
+        (DMESG, "dmesg", dump.dmesg), ("config-" + release, "config", dump.config),
+        (VMCOREINFO, "vmcoreinfo", dump.vmcoreinfo),
+    )  # fmt: skip
     return [Entry(path=path, role=role, size=len(data), data=data) for path, role, data in made if data is not None]
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """SEAM: one file per place that dumps live in. A store has NAME and ``entries(sysroot)``, which yields, as it goes, a
-Looked for each place it looked at and the path of each file there that may be a dump.
+Looked for each place it looked at, the path of each file there that may be a dump (a Spotted if its name says that it
+is one), and a Log for each log of a crash.
 
 To add one: a file with these two names, and a line in STORES.
 """
@@ -11,22 +12,32 @@ from typing import Callable, Iterator, List, NamedTuple, Tuple, Union
 from ..errors import SavedumpError
 from ..model import Json
 from ..sysroot import Sysroot
-from . import core_pattern, given
-from .place import Looked
+from . import core_pattern, given, kdump, pstore
+from .place import Log, Looked, Spotted
 
-# The kernel's own setting is asked first: it says where the next dump will go.
-STORES = (core_pattern,)
+# The kernel's own setting is asked first: it says where the next core will go. Then where kernels' dumps go; and last
+# where there is a log at most.
+STORES = (core_pattern, kdump, pstore)
+
+_Item = Union[Looked, Spotted, Log, str]
 
 
 class FindReport(NamedTuple):
     """What was found and where was looked."""
 
     entries: Tuple[Json, ...]
-    """For each dump: "store", "path", "mtime_ns", and what inspect says but for the modules."""
+    """For each dump: "store", "path", "mtime_ns", "in_progress", and what inspect says but for the modules."""
     looked: Tuple[Looked, ...]
+    logs: Tuple[Log, ...] = ()
+    unread: Tuple[OSError, ...] = ()
+    """Why paths that were named themselves are not there, or could not be read."""
 
     def as_json(self) -> Json:
-        return {"dumps": list(self.entries), "looked": [dict(looked._asdict()) for looked in self.looked]}
+        return {
+            "dumps": list(self.entries),
+            "logs": [dict(log._asdict()) for log in self.logs],
+            "looked": [dict(looked._asdict()) for looked in self.looked],
+        }
 
 
 def find(
@@ -36,29 +47,43 @@ def find(
     `describe` opens one file, and raises SavedumpError or OSError if it is no dump or cannot be read."""
     entries: List[Json] = []
     looked: List[Looked] = []
+    logs: List[Log] = []
+    unread: List[OSError] = []
     seen = set()
     here = 0
     for store, item in _items(paths, sysroot):
+        if isinstance(item, Log):
+            logs.append(item)
+            continue
         if isinstance(item, Looked):
-            looked.append(item._replace(outcome=item.outcome or ("%d found" % here if here else "no dump")))
-            here = 0
+            if not item.outcome:
+                item = item._replace(outcome="%d found" % here if here else "no dump")
+                here = 0
+            looked.append(item)
             continue
-        path = os.path.realpath(item)
-        if path in seen or not (item in paths or may_be_dump(path)):
+        named = item.path if isinstance(item, Spotted) else item
+        path = os.path.realpath(named)
+        if path in seen or not (isinstance(item, Spotted) or item in paths or may_be_dump(path)):
             continue
+        spotted = item if isinstance(item, Spotted) else kdump.judged(item)
         seen.add(path)
         try:
-            entries.append(_entry(store, item, describe(path)))
+            facts = describe(path)
+            entries.append(_entry(store, spotted, facts))
+            # The parts of a split set are one dump.
+            seen.update(os.path.realpath(part) for part in facts.get("parts", ()))
             here += 1
         except OSError as error:
-            looked.append(Looked(store, item, error.strerror or str(error)))
+            looked.append(_failed(store, spotted, error.strerror or str(error)))
+            if named in paths:
+                unread.append(error)
         except SavedumpError as error:
-            looked.append(Looked(store, item, str(error)))
+            looked.append(_failed(store, spotted, str(error)))
     entries.sort(key=lambda entry: (-entry["mtime_ns"], entry["path"]))
-    return FindReport(entries=tuple(entries), looked=tuple(looked))
+    return FindReport(entries=tuple(entries), looked=tuple(looked), logs=tuple(logs), unread=tuple(unread))
 
 
-def _items(paths: Tuple[str, ...], sysroot: Sysroot) -> Iterator[Tuple[str, Union[Looked, str]]]:
+def _items(paths: Tuple[str, ...], sysroot: Sysroot) -> Iterator[Tuple[str, _Item]]:
     if paths:
         for item in given.entries(paths):
             yield given.NAME, item
@@ -68,8 +93,16 @@ def _items(paths: Tuple[str, ...], sysroot: Sysroot) -> Iterator[Tuple[str, Unio
             yield store.NAME, item
 
 
-def _entry(store: str, path: str, facts: Json) -> Json:
-    entry: Json = {"store": store, "mtime_ns": os.stat(path).st_mtime_ns}
+def _entry(store: str, spotted: Spotted, facts: Json) -> Json:
+    entry: Json = {"store": store, "mtime_ns": os.stat(spotted.path).st_mtime_ns}
     entry.update(facts)
-    entry["path"] = path
+    entry["path"] = spotted.path
+    entry["in_progress"] = spotted.in_progress
+    if spotted.unfinished:
+        entry["complete"] = False
+        entry["incomplete_why"] = "; ".join(filter(None, (spotted.unfinished, facts["incomplete_why"])))
     return entry
+
+
+def _failed(store: str, spotted: Spotted, why: str) -> Looked:
+    return Looked(store, spotted.path, "%s; %s" % (spotted.unfinished, why) if spotted.unfinished else why)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stores share: a record of where was looked, and the walk over a folder."""
+"""What stores share: what they yield, and the walk over a folder."""
 
 import os
-from typing import Callable, Iterator, NamedTuple, Union
+from typing import Callable, Iterator, NamedTuple, Optional, Union
 
 
 class Looked(NamedTuple):
@@ -13,6 +13,24 @@ class Looked(NamedTuple):
     """The folder, or the file that was passed over."""
     outcome: str
     """Why nothing could be found here; "" if it could: then the dumps are those that came just before."""
+
+
+class Spotted(NamedTuple):
+    """A file whose place and name say that it is a dump: one that cannot be opened is worth a word."""
+
+    path: str
+    unfinished: Optional[str] = None
+    """Why it is not whole, by its name or by what its writer says of it; None if nothing speaks against it."""
+    in_progress: bool = False
+    """True if it is not whole yet, but may become so."""
+
+
+class Log(NamedTuple):
+    """What is left of a crash where there is no dump: text that a person can read."""
+
+    store: str
+    path: str
+    what: str
 
 
 def folder(

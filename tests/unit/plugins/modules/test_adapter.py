@@ -98,6 +98,18 @@ def test_the_second_run_changes_nothing(host):
     assert second["msg"] == "1 dump archived already"
 
 
+def test_an_archive_with_gaps_is_made_again_once_more_is_found(host):
+    dump = host.dump()
+    os.rename(str(host.root / "usr/bin/prog"), str(host.folder / "away"))
+    assert not host.archive(dump)["archives"][0]["complete"]
+    assert not host.archive(dump)["changed"] and not host.archive(dump, check_mode=True)["changed"]
+    os.rename(str(host.folder / "away"), str(host.root / "usr/bin/prog"))
+    assert host.archive(dump, check_mode=True)["changed"]
+    outcome = host.archive(dump)
+    assert outcome["changed"] and outcome["archives"][0]["complete"] and outcome["warnings"] == []
+    assert not host.archive(dump)["changed"]
+
+
 def test_check_mode_says_what_and_how_much_and_writes_nothing(host):
     dump = host.dump()
     outcome = host.archive(dump, check_mode=True)

@@ -112,6 +112,50 @@ def test_a_gap_is_no_error_and_names_both_build_ids():
     assert "INCOMPLETE" in words and "aa11" in words and "bb22" in words
 
 
+@pytest.mark.parametrize(
+    "outcome, detail, told",
+    [
+        ("no-build-id", "", "libx.so.1: /opt/libx.so.1 is there, but nothing proves it"),
+        ("unreadable", "Permission denied", "libx.so.1: /opt/libx.so.1 is unreadable: Permission denied"),
+        ("refused", "a FIFO, not a regular file", "libx.so.1: /opt/libx.so.1 was refused: a FIFO, not a regular file"),
+        ("absent", "", "libx.so.1: not in /lib/libx.so.1, /opt/libx.so.1"),
+    ],
+)
+def test_a_gap_says_what_came_of_the_most_telling_place(outcome, detail, told):
+    attempts = [
+        {"path": "/lib/libx.so.1", "outcome": "absent", "detail": ""},
+        {"path": "/opt/libx.so.1", "outcome": outcome, "detail": detail},
+    ]
+    gap = {"module": "libx.so.1", "kind": "loaded", "needed": True, "build_id": None, "attempts": attempts}
+    made = changed(MADE, complete=False, missing=[gap])
+    assert _summary.outcome(FOUND, {"archives": [made]}, FETCHED, VERIFIED)["gaps"] == ["core.1234: " + told]
+
+
+def test_names_of_a_target_are_no_words_to_the_terminal():
+    """Neither a new line that looks like a host's nor an escape sequence."""
+    process = changed(PROCESS, executable="/opt/x\nweb9  1 archive\x1b[31m")
+    dump = changed(DUMP, path="/var/crash/core\n\udcff", process=process)
+    gap = {"module": "a\rb", "kind": "loaded", "needed": True, "attempts": []}
+    made = changed(MADE, dump=dump, complete=False, missing=[gap])
+    looked = [{"store": "given", "where": "/a\nb", "outcome": "no\tdump"}]
+    outcomes = {
+        "web1": _summary.outcome({"dumps": [dump], "looked": LOOKED}, {"archives": [made]}),
+        "web2": _summary.outcome({"dumps": [], "looked": looked}),
+    }
+    lines = _summary.lines(outcomes)
+    assert all(line.isprintable() for line in lines)
+    words = "\n".join(lines)
+    assert "/opt/x\\x0aweb9  1 archive\\x1b[31m" in words and "core\\x0a\\xff" in words and "lacks a\\x0db" in words
+    assert "looked in /a\\x0ab: no\\x09dump" in words
+
+
+def test_no_dumps_says_what_next():
+    empty = _summary.outcome({"dumps": [], "looked": []})
+    hint = 'To look in another folder:  -e \'{"collect_paths": ["DIR"]}\''
+    assert _summary.lines({"web1": empty, "web2": empty}).count(hint) == 1
+    assert hint not in text(web1=_summary.outcome(FOUND, ARCHIVED, FETCHED, VERIFIED))
+
+
 def test_a_truncated_dump_is_a_gap():
     made = changed(MADE, dump=changed(DUMP, complete=False, incomplete_why="1 of 9 MiB are there"))
     outcome = _summary.outcome(FOUND, {"archives": [made]}, FETCHED, VERIFIED)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One dump, one archive: whole or not there, no wider than its dump, the same bytes every time."""
 
+import errno
 import fcntl
+import gzip
 import hashlib
 import io
 import json
@@ -21,6 +23,7 @@ from savedump_core.manifest import Host
 from savedump_core.model import Cut, Dump, Entry, Findings, Plan, SearchOptions
 from savedump_core.source import open_source
 from support import elfwriter
+from support.archives import Archive
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 5))
 PROGRAM = elfwriter.elf_file(build_id=b"\x11" * 20)
@@ -143,6 +146,57 @@ def test_another_dump_of_the_same_name_is_kept_beside_it(host):
     assert second.path == "%s/archive-core.77-%s.tar.gz" % (host.out, second.manifest["dump"]["identity"])
     assert not host.archive().changed
     assert sorted(os.listdir(host.out)) == sorted([os.path.basename(first.path), os.path.basename(second.path)])
+
+
+def test_one_with_gaps_is_made_again_once_more_is_found(host):
+    os.rename(host.root + "/usr/lib/libx.so", host.root + "/elsewhere")
+    first = host.archive()
+    assert not first.complete
+    assert not host.archive().changed
+    os.rename(host.root + "/elsewhere", host.root + "/usr/lib/libx.so")
+    planned = host.archive(dry_run=True)
+    assert planned.changed and planned.complete and planned.path == first.path
+    assert not api.verify(first.path).complete
+    second = host.archive()
+    assert second.changed and second.complete and second.path == first.path
+    assert api.verify(first.path).complete and os.listdir(host.out) == [os.path.basename(first.path)]
+    assert not host.archive().changed
+
+
+def test_one_with_gaps_is_made_again_with_a_search_path(host, tmp_path):
+    os.unlink(host.root + "/usr/lib/libx.so")
+    host.archive()
+    (tmp_path / "builds").mkdir()
+    (tmp_path / "builds/x.so.old").write_bytes(LIBRARY)
+    again = host.archive(search=host.search._replace(search_paths=(str(tmp_path / "builds"),)))
+    assert again.changed and again.complete
+    # Without the folder there would be less: what is there stays.
+    assert not host.archive().changed and host.archive().complete
+
+
+def test_one_that_would_lack_something_else_is_left_alone(host):
+    os.rename(host.root + "/usr/lib/libx.so", host.root + "/elsewhere")
+    first = host.archive()
+    os.rename(host.root + "/elsewhere", host.root + "/usr/lib/libx.so")
+    os.unlink(host.root + "/usr/bin/prog")
+    plans = []
+    second = host.archive(on_plan=plans.append)
+    assert not second.changed and second.sha256 == first.sha256 and plans == []
+
+
+def test_manifest_that_does_not_say_what_is_missing_is_no_archive_of_ours(host):
+    broken = Archive("archive-core.77")
+    broken.manifest["missing"] = [{"module": ["x"]}]
+    with open(host.out + "/archive-core.77.tar.gz", "wb") as file:
+        file.write(gzip.compress(broken.to_bytes()))
+    archived = host.archive()
+    assert archived.changed and archived.path.endswith("-%s.tar.gz" % archived.manifest["dump"]["identity"])
+
+
+@pytest.mark.parametrize("archive_format, level", [("tar.gz", 0), ("tar.gz", 10), ("tar.zst", 20)])
+def test_level_that_is_none_is_refused_before_the_dump_is_read(host, archive_format, level):
+    with pytest.raises(errors.UsageError, match="no level %d; choose 1 to" % level):
+        api.archive(host.core + ".none", output=host.out, format=archive_format, level=level)
 
 
 def test_dry_run_writes_nothing_and_says_what_would_be(host):
@@ -268,10 +322,27 @@ def test_two_runs_do_not_write_the_same_archive(tmp_path):
 def test_link_in_the_place_of_the_part_is_not_followed(tmp_path):
     (tmp_path / "victim").write_text("precious")
     (tmp_path / ".a.part").symlink_to(tmp_path / "victim")
-    with pytest.raises(OSError):
+    with pytest.raises(errors.CannotWrite, match="/.a.part is in the way"):
         with atomic_file(str(tmp_path / "a")):
             pass
     assert (tmp_path / "victim").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "number, status", [(errno.EACCES, 77), (errno.EROFS, 73), (errno.ENOENT, 73), (errno.ENAMETOOLONG, 73)]
+)
+def test_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch, number, status):
+    def refuse(path, *arguments, **more):
+        raise OSError(number, os.strerror(number), path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(errors.CannotWrite) as caught:
+        with atomic_file(str(tmp_path / "a")):
+            pass
+    monkeypatch.undo()
+    assert caught.value.exit_status == status
+    assert str(caught.value) == "cannot write into %s: %s; choose another folder with -o" % (
+        tmp_path, os.strerror(number))  # fmt: skip
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

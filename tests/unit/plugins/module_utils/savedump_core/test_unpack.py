@@ -202,13 +202,13 @@ class TestDamage:
         content = archive.to_bytes().replace(b"right", b"wrong")
         (tmp_path / "x").write_bytes(content)
         found = problems(str(tmp_path / "x"))
-        assert len(found) == 2 and all(text.startswith("data: SHA-256 is " + sha(b"wrong")) for text in found)
+        assert found == ["data is damaged: its SHA-256 is %s, manifest.json says %s" % (sha(b"wrong"), sha(b"right"))]
 
     def test_wrong_sums(self, tmp_path):
         archive = usual()
         archive.file("data", b"right", sum_of=b"other")
         assert problems(archive.write(tmp_path)) == [
-            "data: SHA-256 is %s, and %s in SHA256SUMS" % (sha(b"right"), sha(b"other"))
+            "data is damaged: its SHA-256 is %s, SHA256SUMS says %s" % (sha(b"right"), sha(b"other"))
         ]
 
     def test_manifest_changed_afterwards(self, tmp_path):
@@ -318,7 +318,7 @@ class TestDamage:
         rows = [(0, 512), (512, 3584)]
         archive.members.append(lambda tar: tar.add_sparse(TOP + "/core.1", 1 << 40, rows, 0o600, [NOISE[:4096]]))
         (text,) = problems(archive.write(tmp_path))
-        assert text.startswith("core.1: SHA-256 as stored is")
+        assert text.startswith("core.1 is damaged: its SHA-256 as stored is")
 
 
 class TestBuildId:
@@ -404,9 +404,48 @@ class TestFolder:
             assert os.listdir(str(into)) == [TOP]
             top.rmdir() if top.is_dir() else top.unlink()
 
+    def test_the_same_archive_again(self, tmp_path, into):
+        """What was unpacked is used as it is, also if work was done in it."""
+        path = usual().write(tmp_path)
+        first = unpack.unpack(path, str(into))
+        (into / TOP / "notes").write_text("mine")
+        second = unpack.unpack(path, str(into))
+        assert not first.again and second == first._replace(again=True)
+        assert (into / TOP / "notes").read_text() == "mine" and os.listdir(str(into)) == [TOP]
+
+    @pytest.mark.parametrize("what", ["another dump", "not private", "no manifest", "manifest is a link", "a link"])
+    def test_a_folder_that_is_not_of_this_archive_for_us_alone(self, what, tmp_path, into):
+        path = usual().write(tmp_path)
+        top = into / TOP
+        unpack.unpack(path, str(into))
+        if what == "another dump":
+            other = usual()
+            other.manifest["dump"]["identity"] = "1" * 16
+            path = other.write(tmp_path)
+        elif what == "not private":
+            top.chmod(0o750)
+        elif what == "a link":
+            top.rename(into / "real")
+            top.symlink_to("real")
+        else:
+            (top / "manifest.json").rename(top / "m")
+            if what == "manifest is a link":
+                (top / "manifest.json").symlink_to("m")
+        with pytest.raises(CannotWrite, match="is there already, .*--into DIR"):
+            unpack.unpack(path, str(into))
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make another user's folder")
+    def test_a_folder_of_another_user(self, tmp_path, into):
+        path = usual().write(tmp_path)
+        unpack.unpack(path, str(into))
+        os.chown(str(into / TOP), 65534, 65534)
+        with pytest.raises(CannotWrite, match="is there already"):
+            unpack.unpack(path, str(into))
+
     def test_no_folder_to_unpack_into(self, tmp_path):
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(CannotWrite, match="cannot write into %s/none: No such.*--into" % tmp_path) as caught:
             unpack.unpack(usual().write(tmp_path), str(tmp_path / "none"))
+        assert caught.value.exit_status == 73
 
     def test_too_small_a_disk(self, tmp_path, into, monkeypatch):
         class Little:

@@ -94,7 +94,8 @@ def test_modules_without_debug_information_are_packed_all_the_same():
 
 def test_log_configuration_and_what_lies_beside():
     beside = [Entry(path="kexec-dmesg.log", role="beside", size=3, origin="/var/crash/1/kexec-dmesg.log", mtime_ns=1)]
-    here = members(plan(beside=beside, dmesg=b"[0.0] Linux", config=b"CONFIG_X=y\n"))
+    here = members(plan(beside=beside, dmesg=b"[0.0] Linux", config=b"CONFIG_X=y\n", vmcoreinfo=b"A=1\n"))
+    assert here[".savedump/vmcoreinfo"] == 4
     assert (here["dmesg.txt"], here["config-" + RELEASE]) == (11, 11)
     assert here["kexec-dmesg.log"] == "/var/crash/1/kexec-dmesg.log"
 

@@ -41,5 +41,5 @@ def test_same_file_is_listed_once(cores):
 
 def test_report_is_json(cores):
     document = api.find([cores]).as_json()
-    assert sorted(document) == ["dumps", "looked"]
+    assert sorted(document) == ["dumps", "logs", "looked"] and document["logs"] == []
     assert document["looked"] == [{"store": "given", "where": cores, "outcome": "2 found"}]
