@@ -59,7 +59,7 @@ def archive_dumps(params, check_mode):
     outcome = {"changed": False, "archives": [], "not_archived": [], "looked": [], "warnings": []}
     try:
         debuginfod = _debuginfod(params)
-        sources = _sources(params["src"], search.sysroot, outcome["looked"])
+        sources = _sources(params["src"], search.sysroot, outcome)
         output = _nearest_folder(dest) if check_mode else make_private(dest)
     except (errors.SavedumpError, OSError) as error:
         return _finish(dict(outcome, failed=True, msg=_sentence(error)))
@@ -204,23 +204,27 @@ def _debuginfod(params):
     return debuginfod.Client(url.servers(params["debuginfod_urls"], os.environ))
 
 
-def _sources(src, sysroot, looked):
+def _sources(src, sysroot, outcome):
     """[(path, whether it was named itself)]: the dumps given, those in directories given, or all that are found."""
     if src is None:
-        return [(path, False) for path in _found((), sysroot, looked)]
+        return [(path, False) for path in _found((), sysroot, outcome)]
     sources = []
     for path in map(_real_name, src):
         if os.path.isdir(path):
-            sources.extend((found, False) for found in _found((path,), sysroot, looked))
+            sources.extend((found, False) for found in _found((path,), sysroot, outcome))
         else:
             sources.append((path, True))
     return sources
 
 
-def _found(paths, sysroot, looked):
+def _found(paths, sysroot, outcome):
     report = api.find(paths=paths, sysroot=sysroot).as_json()
-    looked.extend(report["looked"])
-    return [entry["path"] for entry in report["dumps"]]
+    outcome["looked"].extend(report["looked"])
+    for entry in report["dumps"]:
+        if entry["in_progress"]:
+            why = "is still being written; archive it later"
+            _leave_out(outcome, entry["path"], why, errors.Busy.exit_status, False)
+    return [entry["path"] for entry in report["dumps"] if not entry["in_progress"]]
 
 
 def _nearest_folder(path):
@@ -265,7 +269,7 @@ def _gaps(path, document):
         sentences.append(
             "%s: the dump itself is not whole: %s" % (path, dump.get("incomplete_why") or "no reason known")
         )
-    gaps = [gap for gap in document.get("missing") or () if gap.get("kind") != model.DEBUG]
+    gaps = [gap for gap in document.get("missing") or () if gap["needed"]]
     if gaps:
         names = ", ".join(str(gap.get("module")) for gap in gaps[:5]) + (", ..." if len(gaps) > 5 else "")
         sentences.append(

@@ -7,9 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
-from support import checkout
+from support import checkout, machine
 from support.checkout import CHECKOUT
 from support.fleet import Fleet, default_hosts
 
@@ -153,6 +154,28 @@ def test_the_module_of_another_release_of_a_root_is_not_taken(vmcores, tmp_path)
     assert ["ee" * 20] == [one["detail"] for one in module["file"]["attempts"] if one["outcome"] == "other-build-id"]
 
 
+@pytest.mark.parametrize("version", ["3.6", "3.13"])
+def test_any_python_says_the_same_in_little_memory(vmcores, version):
+    """Nothing but the interpreter: no drgn, no libkdumpfile, no debug package."""
+    python = machine.interpreter(version)
+    if python is None:
+        pytest.skip("no Python %s here" % version)
+    words = ["-m", "savedump_core", "inspect", "--json", str(vmcores.kdump("rhel")), "--sysroot", "/nonexistent"]
+    environment = dict(os.environ, PYTHONPATH=str(CHECKOUT), PYTHONNOUSERSITE="1")
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen([python, "-s", *words], stdout=output, env=environment)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.WEXITSTATUS(status)
+        output.seek(0)
+        document = json.loads(output.read().decode())
+    said = vmcores.said("kdump61")
+    assert process.returncode == 3
+    assert {one["name"]: one["build_id"] for one in document["modules"]} == dict(
+        {name: module.build_id for name, module in said.modules.items()}, vmlinux=said.build_id
+    )
+    assert usage.ru_maxrss < 150 << 10, "KiB"
+
+
 @pytest.mark.slow
 def test_modules_that_are_compressed(vmcores_612, tmp_path):
     """Debian 13's: .ko.xz is proven by what is inside, and packed as it is."""
@@ -168,14 +191,14 @@ def test_modules_that_are_compressed(vmcores_612, tmp_path):
 
 @pytest.mark.slow
 def test_a_fleet_of_one_host_that_panicked(ansible, fleet_folder, vmcores, tmp_path):
-    """The play finds what kdump-utils left, archives it with the host's own kernel, and brings it home whole."""
+    """The play finds what kdump-utils left, and the core of a process, and brings both home whole."""
     dump = vmcores.kdump("rhel")
     with Fleet(fleet_folder / "panicked", default_hosts(1)) as fleet:
         host = fleet.hosts["host1"]
         for part in ("lib/modules", "usr/lib/debug"):
             shutil.copytree(vmcores.root() / part, host.path("/" + part), symlinks=True, dirs_exist_ok=True)
-        crash = host.path("/var/crash") / dump.parent.name
-        shutil.copytree(dump.parent, crash)
+        host.crash()
+        shutil.copytree(dump.parent, host.path("/var/crash") / dump.parent.name)
         clone = checkout.copy(tmp_path / "clone")
         run = ansible.play(
             fleet.inventory, "collect-dumps.yml", "-e",
@@ -185,8 +208,9 @@ def test_a_fleet_of_one_host_that_panicked(ansible, fleet_folder, vmcores, tmp_p
     assert not run.status, str(run)
     (outcome,) = next(result.values["outcomes"] for result in run.results if "outcomes" in result.values).values()
     assert (outcome["status"], outcome["errors"]) == ("complete", []), outcome
-    (archive,) = (tmp_path / "collected").rglob("*.tar.*")
-    assert archive.name.startswith("kdump-host.example.org.archive-vmcore")
-    assert archive.stat().st_mode & 0o777 == 0o600
-    assert savedump("verify", archive, status=0).stdout.decode().rstrip().endswith("intact, complete")
-    assert "run-drgn.sh" in run.output
+    of_kernel, of_process = sorted((tmp_path / "collected").rglob("*.tar.*"), key=lambda path: -path.stat().st_size)
+    assert of_kernel.name.startswith("kdump-host.example.org.archive-vmcore")
+    assert of_process.name.startswith("archive-core")
+    for archive in (of_kernel, of_process):
+        assert archive.stat().st_mode & 0o777 == 0o600
+        assert savedump("verify", archive, status=0).stdout.decode().rstrip().endswith("intact, complete")

@@ -286,6 +286,10 @@ class _Check:
         for key, kind in (("files", list), ("missing", list), ("complete", bool), ("dump", dict)):
             if not isinstance(self.manifest.get(key), kind):
                 self._problem("manifest.json: %s is not there, or not of the right type" % key)
+        missing = self.manifest.get("missing")
+        for number, gap in enumerate(missing if isinstance(missing, list) else []):
+            if not isinstance(gap, dict) or not all(isinstance(gap.get(key), str) for key in ("module", "kind")):
+                self._problem("manifest.json: missing[%d] is damaged" % number)
         files = self.manifest.get("files")
         for number, entry in enumerate(files if isinstance(files, list) else []):
             try:

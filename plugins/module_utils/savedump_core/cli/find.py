@@ -29,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         for entry in report.entries:
             say.out(_line(entry))
+        for log in report.logs:
+            say.out("%s: %s, no dump" % (log.path, log.what))
         if not report.entries or args.verbose:
             _say_where(report.looked, bool(report.entries))
         if not report.entries:
@@ -56,5 +58,5 @@ def _line(entry: Dict[str, Any]) -> str:
         why or "-",
         who or "-",
         entry["path"],
-        "" if entry["complete"] else "  (NOT WHOLE)",
+        "  (BEING WRITTEN)" if entry["in_progress"] else "" if entry["complete"] else "  (NOT WHOLE)",
     )

@@ -6,7 +6,7 @@ import time
 from typing import Any, Dict, List, Optional
 
 from .. import api
-from ..errors import COMPLETE, GAPS
+from ..errors import COMPLETE, GAPS, BadDump
 from ..manifest import MANIFEST_SCHEMA
 from . import instead, options, say
 
@@ -28,13 +28,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     with instead.of_no_dump(args.path):
         document = api.inspect(args.path, options.search(args), options.client(args))
-    archived = document["schema"] == MANIFEST_SCHEMA
-    dump = document["dump"] if archived else document
+    if document["schema"] != MANIFEST_SCHEMA:
+        return _report(args, document, document)
+    try:
+        return _report(args, document, document["dump"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        # It may have been written by anybody.
+        raise BadDump("%s: its manifest.json is damaged" % args.path) from None
+
+
+def _report(args: argparse.Namespace, document: Dict[str, Any], dump: Dict[str, Any]) -> int:
     if args.json:
         say.document(document)
     else:
         _describe(args.path, dump)
-        if archived:
+        if dump is not document:
             say.out("archive    made on %s by savedump %s, %s" % (
                 document["host"]["nodename"], document["tool"]["version"],
                 "complete" if document["complete"] else "with gaps"))  # fmt: skip

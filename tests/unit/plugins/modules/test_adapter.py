@@ -262,3 +262,16 @@ def test_what_is_carried_comes_first(tmp_path, monkeypatch):
     _adapter.use_carried()
     assert sys.path[0] == str(tmp_path / "carried.zip")
     assert _adapter.CARRIED not in os.environ
+
+
+def test_a_dump_that_is_being_written_is_left_for_later(host):
+    """kdump-tools gives it its name when it is whole."""
+    (host.folder / "crash").mkdir()
+    path = host.dump("crash/vmcore-incomplete")
+    outcome = host.archive(str(host.folder / "crash"))
+    assert outcome["archives"] == []
+    (left,) = outcome["not_archived"]
+    assert (left["exit_status"], left["failed"]) == (75, False) and "being written" in left["why"]
+    os.utime(path, (1000, 1000))
+    outcome = host.archive(str(host.folder / "crash"))
+    assert [made["dump"]["path"] for made in outcome["archives"]] == [path]
