@@ -159,7 +159,7 @@ def lower(name: str) -> pathlib.Path:
     fresh = pathlib.Path(tempfile.mkdtemp(prefix=".%s-" % name, dir=str(made.parent)))
     fresh.chmod(0o755)
     command = ["debootstrap", "--variant=minbase", "--keyring=" + system.keyring, "--components=" + system.components]
-    command += ["--include=" + ",".join(PACKAGES), system.suite, str(fresh), _mirror(system)]
+    command += ["--include=" + ",".join(PACKAGES), system.suite, str(fresh), mirror(system)]
     try:
         done = subprocess.run(
             command,
@@ -178,7 +178,7 @@ def lower(name: str) -> pathlib.Path:
     return made
 
 
-def _mirror(system: System) -> str:
+def mirror(system: System) -> str:
     named = os.environ.get("SAVEDUMP_MIRROR_" + system.distribution.upper())
     if named:
         return named

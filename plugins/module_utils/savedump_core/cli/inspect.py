@@ -41,7 +41,7 @@ def _report(args: argparse.Namespace, document: Dict[str, Any], dump: Dict[str, 
     if args.json:
         say.document(document)
     else:
-        _describe(args.path, dump)
+        _describe(args.path, dump, args.verbose > 0)
         if dump is not document:
             say.out("archive    made on %s by savedump %s, %s" % (
                 document["host"]["nodename"], document["tool"]["version"],
@@ -66,7 +66,7 @@ def _opens(module: Dict[str, Any]) -> bool:
     return all(one["status"] == "found" for one in needed + [module["supplementary"]] if one)
 
 
-def _describe(path: str, dump: Dict[str, Any]) -> None:
+def _describe(path: str, dump: Dict[str, Any], verbose: bool) -> None:
     packed = ""
     if dump["compression"]:
         packed = ", %s in the file (%s)" % (say.size(dump["stored_size"]), dump["compression"])
@@ -85,12 +85,14 @@ def _describe(path: str, dump: Dict[str, Any]) -> None:
             at = " at address %s" % signal["address"] if signal["address"] else ""
             say.out("killed by  %s%s" % (signal["name"] or "signal %d" % signal["number"], at))
     if kernel:
-        _describe_kernel(kernel)
+        _describe_kernel(kernel, verbose)
+        if dump["modules_why"]:
+            say.out("modules    NOT ALL: %s" % dump["modules_why"])
     for warning in dump["warnings"]:
         say.out("note       %s" % warning)
 
 
-def _describe_kernel(kernel: Dict[str, Any]) -> None:
+def _describe_kernel(kernel: Dict[str, Any], verbose: bool) -> None:
     say.out("host       %s" % (kernel["nodename"] or "unknown"))
     say.out("kernel     %s %s" % (kernel["release"] or "unknown", kernel["version"] or ""))
     say.out("build ID   %s" % (kernel["build_id"] or "unknown"))
@@ -103,7 +105,7 @@ def _describe_kernel(kernel: Dict[str, Any]) -> None:
         say.out("task       %s" % ", ".join("%s %s" % one for one in known))
     if kernel["taint"]:
         say.out("taint      %s" % kernel["taint"])
-    for fact, why in sorted(kernel["unknown"].items()):
+    for fact, why in sorted(kernel["unknown"].items()) if verbose else ():
         say.out("unknown    %s: %s" % (fact, why))
 
 
