@@ -22,9 +22,10 @@ def test_unit_tests(version, tmp_path):
     if version == "3.6":
         # The pip that came with 3.6 takes the newest release of everything, for whatever Python it is.
         checkout.succeed(*pip + ["pip==21.3.1"])
-    checkout.succeed(*pip + ["pytest", "pyelftools==0.32"])
+    checkout.succeed(*pip + ["pytest", "pytest-xdist", "pyelftools==0.32"])
     environment = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
     output = checkout.succeed(
-        tmp_path / "venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit", env=environment
-    )
+        tmp_path / "venv/bin/python", "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", "tests/unit",
+        env=environment,
+    )  # fmt: skip
     assert " passed" in output.splitlines()[-1], output

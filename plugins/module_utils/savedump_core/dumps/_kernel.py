@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the formats of kernel dumps share: from a container that was opened to the Dump."""
 
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Tuple
 
 from ..kernel.capture import Capture, NotDumped, Utsname
-from ..kernel.facts import Facts, read_facts
 from ..model import Dump, Json, Module, Part
+
+if TYPE_CHECKING:
+    from ..kernel.facts import Facts
 
 VMLINUX = "vmlinux"
 MAX_WARNINGS = 32
@@ -28,6 +30,8 @@ class Container(NamedTuple):
 
 def kernel_dump(source: Any, kind: str, container: Container) -> Dump:
     """The Dump, with all that the kernel's memory says. `identity` is left to the caller."""
+    from ..kernel.facts import read_facts  # a quarter of all imports, which a process's core does without
+
     capture = container.capture
     # A stream's damage is known when it was read to its end, and that has to be before the facts are.
     why = incomplete(source, container.incomplete_why)
@@ -147,14 +151,14 @@ def _dump(source: Any, kind: str, capture: Capture, why: Optional[str], containe
     )
 
 
-def _found_vmcoreinfo(capture: Capture, facts: Any) -> Optional[bytes]:
+def _found_vmcoreinfo(capture: Capture, facts: "Facts") -> Optional[bytes]:
     if capture.vmcoreinfo is not None or not facts.vmcoreinfo:
         return None
     lines = ["%s=%s\n" % item for item in facts.vmcoreinfo.items()]
     return "".join(lines).encode("utf-8", "surrogateescape")
 
 
-def _vmlinux(facts: Facts) -> Module:
+def _vmlinux(facts: "Facts") -> Module:
     why = None if facts.build_id else facts.unknown.get("build_id") or "the dump does not say it"
     return _module(VMLINUX, facts.release, facts.build_id, why)
 

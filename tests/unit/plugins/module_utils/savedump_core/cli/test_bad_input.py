@@ -76,7 +76,7 @@ def test_missing_file(tmp_path):
 def test_unreadable_file(tmp_path):
     (tmp_path / "core").write_bytes(CORE)
     (tmp_path / "core").chmod(0o600)
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+    for folder in [tmp_path] + list(tmp_path.parents)[:-2]:
         folder.chmod(0o755)
     # The interpreter itself may lie in root's home: what it needs is imported before the rights are dropped.
     script = (
