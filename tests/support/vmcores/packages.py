@@ -12,7 +12,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from ..bareroot import SYSTEMS, _mirror
+from ..bareroot import SYSTEMS, mirror
 
 from .base import VmcoresError, call
 
@@ -29,7 +29,7 @@ class Packages:
             (folder / name).mkdir(parents=True)
         sources = folder / "sources.list"
         trusted = f"[arch={architecture} signed-by={system.keyring}]"
-        sources.write_text("".join(f"deb {trusted} {_mirror(system)} {suite} main\n" for suite in suites))
+        sources.write_text("".join(f"deb {trusted} {mirror(system)} {suite} main\n" for suite in suites))
         settings = {
             "APT::Architecture": architecture,
             "APT::Architectures": architecture,
