@@ -5,13 +5,13 @@ import argparse
 import os
 import signal
 import sys
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Sequence
 
 from . import __version__
-from .cli import archive, find, inspect, open, say, verify
+from .cli import say
 from .errors import SavedumpError, UsageError, status_of
 
-COMMANDS = (find, inspect, archive, verify, open)
+VERBS = ("find", "inspect", "archive", "verify", "open")
 
 _DESCRIPTION = "Make core dumps self-contained: dump, executable, libraries and debug information in one archive."
 _EPILOG = """examples:
@@ -30,8 +30,23 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message)  # which verb's help to see is for main() to say
 
 
-def make_parser(only: Optional[str] = None) -> argparse.ArgumentParser:
-    """The parser of all verbs, or, which takes a tenth of the time, of one."""
+def _command(verb: str) -> Any:
+    """The module of a verb. Each imports what it needs: a look at a small core is over before all are imported."""
+    command: Any
+    if verb == "find":
+        from .cli import find as command
+    elif verb == "inspect":
+        from .cli import inspect as command
+    elif verb == "archive":
+        from .cli import archive as command
+    elif verb == "verify":
+        from .cli import verify as command
+    else:
+        from .cli import open as command
+    return command
+
+
+def make_parser(verbs_to_add: Sequence[str] = VERBS) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=say.program(),
         description=_DESCRIPTION,
@@ -40,7 +55,7 @@ def make_parser(only: Optional[str] = None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version="savedump %s" % __version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
-    for command in [each for each in COMMANDS if only in (None, each.NAME)]:
+    for command in map(_command, verbs_to_add):
         verb = verbs.add_parser(
             command.NAME, help=command.HELP, description=_sentence(command.HELP),
             epilog=command.EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -60,20 +75,20 @@ def main(argv: Optional[List[str]] = None) -> int:
     """Run one command and give its exit status. One line on stderr says what went wrong, where, and what next."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     # The ancestor's form: no verb, a dump. A file of a verb's name needs the verb before it.
-    verbs = [command.NAME for command in COMMANDS]
-    if arguments and arguments[0] not in verbs + ["-h", "--help", "--version"]:
-        arguments.insert(0, archive.NAME)
+    if arguments and arguments[0] not in VERBS + ("-h", "--help", "--version"):
+        arguments.insert(0, "archive")
+    verb = [word for word in arguments[:1] if word in VERBS]
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
     try:
-        parser = make_parser(arguments[0] if arguments and arguments[0] in verbs else None)
+        parser = make_parser(verb or VERBS)
         args = parser.parse_args(arguments)
         if args.verb is None:
             raise UsageError("no dump and no verb given")
         return args.run(args)
     except UsageError as error:
-        see = "see %s --help" % " ".join([say.program()] + [word for word in arguments[:1] if word in verbs])
-        if open.NAME in arguments[:1]:
+        see = "see %s --help" % " ".join([say.program()] + verb)
+        if verb == ["open"]:
             see = "the debugger's arguments come after --; " + see
         say.note("savedump: %s; %s" % (error.message, error.hint or see))
         return error.exit_status

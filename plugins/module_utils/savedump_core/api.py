@@ -7,19 +7,20 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Callable, FrozenSet, Iterable, List, NamedTuple, Optional, Tuple
 
-from . import beside, unpack
 from .dumps import open_dump
 from .elf import dwarf
+from .elf.header import MAGIC
 from .errors import CannotWrite, SavedumpError, UsageError
 from .manifest import dump_json, host_of, inspect_json, missing_list
 from .model import Dump, Entry, Findings, Json, Plan, SearchOptions
 from .search import search as search_files
 from .source import Source, may_be_dump, open_source
 from .sysroot import Owner, Sysroot
-from .unpack import Opened, Verified
 
+# What writes, unpacks or looks around is imported where it is needed: inspect has to be quick.
 if TYPE_CHECKING:
     from .stores import FindReport
+    from .unpack import Opened, Verified
     from .web.debuginfod import Client
 
 STDOUT = "-"
@@ -61,9 +62,12 @@ class Archived(NamedTuple):
 def inspect(path: str, search: SearchOptions = SearchOptions(), debuginfod: "Optional[Client]" = None) -> Json:
     """What a dump is, whether it is whole, which files it needs and whether they are here: the document of INTERFACE
     "inspect --json"; for an archive, its manifest. Raises SavedumpError or OSError."""
-    if unpack.is_archive(path):
-        return unpack.read_manifest(path)
     with open_source(path) as source:
+        if source.compression or source.read_at(0, 4) != MAGIC:
+            from . import unpack
+
+            if unpack.is_archive(path):
+                return unpack.read_manifest(path)
         dump, findings = _read(source, search, debuginfod)
     return inspect_json(dump, findings)
 
@@ -86,7 +90,7 @@ def archive(
     made again if it would lack less now, or with `force`, and else left alone; one of another dump of the same name
     makes this one's name carry its identity. `on_plan` is called when it is known what will be (or for a dry run: would
     be) written, `progress` with the bytes read so far: first with 0 when writing begins."""
-    from . import archive as archiving  # here, for inspect does without what writing needs
+    from . import archive as archiving
     from .plan import make_plan
 
     archive_format = archiving.choose_format(format)
@@ -119,14 +123,18 @@ def archive(
     )  # fmt: skip
 
 
-def verify(path: str) -> Verified:
+def verify(path: str) -> "Verified":
     """Every hash, every build ID, and whether anything is missing. Raises BadDump if it is no archive at all."""
+    from . import unpack
+
     return unpack.verify(path)
 
 
-def open_archive(path: str, into: Optional[str] = None) -> Opened:
+def open_archive(path: str, into: Optional[str] = None) -> "Opened":
     """Unpack into a private folder (mode 0700) below `into`, or below the current folder, verifying on the way; a
     folder that this made of the same archive before is used again."""
+    from . import unpack
+
     return unpack.unpack(path, into or ".")
 
 
@@ -149,7 +157,11 @@ def _read(source: Source, options: SearchOptions, debuginfod: "Optional[Client]"
 
 
 def _beside(dump: Dump, source: Source, options: SearchOptions) -> List[Entry]:
-    return [] if dump.kernel is None else beside.entries(dump, source.uid, Sysroot(options.sysroot))
+    if dump.kernel is None:
+        return []
+    from . import beside
+
+    return beside.entries(dump, source.uid, Sysroot(options.sysroot))
 
 
 def _owner(source: Source, dump: Dump) -> Optional[Owner]:
@@ -191,6 +203,8 @@ def _archived_dump(path: str) -> Optional[Json]:
     """The manifest of the archive at this path; None if nothing is there."""
     if not os.path.lexists(path):
         return None
+    from . import unpack
+
     try:
         manifest = unpack.read_manifest(path)
         _lacks(manifest["missing"])

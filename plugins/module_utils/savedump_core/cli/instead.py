@@ -6,7 +6,7 @@ import shlex
 from contextlib import contextmanager
 from typing import Iterator
 
-from .. import api, unpack
+from .. import api
 from ..errors import BadDump
 from . import say
 
@@ -19,6 +19,8 @@ def of_no_dump(path: str) -> Iterator[None]:
     except BadDump as error:
         if os.path.isdir(path):
             raise BadDump(error.message, "to look for dumps in it: %s" % _command("find", path)) from None
+        from .. import unpack
+
         if not unpack.is_archive(path):
             raise
         hint = "it holds the dump already: %s starts the debugger on it" % _command("open", path)
@@ -31,6 +33,8 @@ def of_no_archive(path: str) -> Iterator[None]:
     try:
         yield
     except BadDump:
+        from .. import unpack
+
         if unpack.is_archive(path) or not api.find([path]).entries:
             raise
         hint = "make one of it first: %s" % _command("archive", path)

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """SEAM: one file per dump format. A format has KIND, ``sniff(source)`` and ``open_dump(source, sysroot)`` -> Dump.
 
-To add one: a file with these three names, and a line in FORMATS. The formats of kernel dumps make a Capture of the
+To add one: a file with these three names, and its name in formats(). The formats of kernel dumps make a Capture of the
 container and leave the rest to ``_kernel.kernel_dump``.
 """
 
 import hashlib
-from typing import Any, Optional
+from typing import Any, Iterator, Optional
 
+from ..elf.header import HEADER_SIZE, parse_header
 from ..errors import BadDump
 from ..model import Dump
 from ..sysroot import Sysroot
-from . import core, flattened, kdump, opaque, unread, vmcore
+from . import core, unread, vmcore
 
 # A kernel's ELF core before a process's, for it is the one that is told by its notes; what is left is a process's.
-# The others have signatures of their own, and the order decides nothing.
-FORMATS = (kdump, flattened, opaque, vmcore, core)
+FORMATS_OF_ELF = (vmcore, core)
 
 SNIFF_SIZE = 4096
 
@@ -26,9 +26,21 @@ def identity_of(source: Any) -> str:
     return hashlib.sha256(b"%d\0" % source.size + source.read_at(0, 1 << 16)).hexdigest()[:16]
 
 
+def formats(source: Any) -> Iterator[Any]:
+    """Those that this source may be of, in the order to ask them."""
+    header = parse_header(source.read_at(0, HEADER_SIZE))
+    if header is None or not header.phnum:
+        # Imported here: a third of all imports, which a core does without. Each has a signature of its own (Xen's is an
+        # ELF file without segments), and the order decides nothing.
+        from . import flattened, kdump, opaque
+
+        yield from (kdump, flattened, opaque)
+    yield from FORMATS_OF_ELF
+
+
 def sniff(source: Any) -> Optional[Any]:
     """The format of the dump in this source; None if it is no dump that is known."""
-    for dump_format in FORMATS:
+    for dump_format in formats(source):
         if dump_format.sniff(source):
             return dump_format
     return None

@@ -29,7 +29,7 @@ def test_usage_error_is_one_line_that_names_the_verbs_help(arguments, words):
     assert savedump(*arguments) == (64, "", "savedump: %s\n" % words)
 
 
-@pytest.mark.parametrize("verb", [command.NAME for command in __main__.COMMANDS])
+@pytest.mark.parametrize("verb", __main__.VERBS)
 def test_help_is_whole_sentences(verb):
     done = savedump(verb, "--help")
     assert done.status == 0 and done.out.startswith("usage: python3 -m savedump_core %s " % verb)

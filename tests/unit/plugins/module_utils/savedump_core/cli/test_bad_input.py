@@ -80,7 +80,8 @@ def test_unreadable_file(tmp_path):
         folder.chmod(0o755)
     # The interpreter itself may lie in root's home: what it needs is imported before the rights are dropped.
     script = (
-        "import gettext, locale, os, sys; from savedump_core import archive, plan; "
+        "import gettext, locale, os, sys; from savedump_core import archive, plan, unpack; "
+        "from savedump_core.cli import archive; from savedump_core.dumps import flattened, kdump, opaque; "
         "from savedump_core.__main__ import main; os.setgid(65534); os.setuid(65534); "
     )
     done = subprocess.run(
