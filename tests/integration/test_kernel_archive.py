@@ -172,6 +172,7 @@ def test_any_python_says_the_same_in_little_memory(vmcores, version):
     document = json.loads(done.stdout.decode())
     said = vmcores.said("kdump61")
     assert done.returncode == 3
+    assert document["kernel"]["stack"] is None and "drgn" in document["kernel"]["unknown"]["stack"]
     assert {one["name"]: one["build_id"] for one in document["modules"]} == dict(
         {name: module.build_id for name, module in said.modules.items()}, vmlinux=said.build_id
     )

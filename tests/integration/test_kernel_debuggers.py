@@ -172,6 +172,18 @@ def test_drgn_runs_a_script(archives, launch, drgn, tmp_path):
     assert done.stdout == "['-x', 'a b'] %s\n" % archives.vmcores.release, done.stderr
 
 
+def test_inspect_shows_the_stack_that_drgn_unwinds(vmcores, drgn):
+    """drgn lies beside this Python, or in its packages."""
+    pytest.importorskip("drgn")
+    done = subprocess.run(
+        [sys.executable, "-m", "savedump_core", "inspect", str(vmcores.dumps / "oops61.mdf.lzo.d31"),
+         "--sysroot", str(vmcores.root())],
+        env=dict(os.environ, PYTHONPATH=str(ROOT)), stdout=subprocess.PIPE, encoding="utf-8", timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0 and in_order(FRAMES, done.stdout)
+    assert re.search(r"oopsmod_inner \(\S*oopsmod\.c:\d+:\d+\)", done.stdout)
+
+
 @pytest.mark.parametrize("words, stdin", [(["bt", "-l"], ""), ([], "bt -l\n")])
 def test_pycrash_shows_the_stack_into_the_module(archives, launch, drgn, words, stdin):
     done = launch(archives.first / "run-pycrash.sh", *words, stdin=stdin, SAVEDUMP_DRGN=drgn)

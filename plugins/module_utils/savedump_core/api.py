@@ -69,7 +69,18 @@ def inspect(path: str, search: SearchOptions = SearchOptions(), debuginfod: "Opt
             if unpack.is_archive(path):
                 return unpack.read_manifest(path)
         dump, findings = _read(source, search, debuginfod)
+    if dump.kernel is not None:
+        dump = dump._replace(kernel=_with_stack(dump.kernel, dump, findings))
     return inspect_json(dump, findings)
+
+
+def _with_stack(kernel: Json, dump: Dump, findings: Findings) -> Json:
+    """For inspect only: an archive's bytes must not depend on whether a host has drgn."""
+    from .stack import read_stack
+
+    stack = read_stack(dump, findings)
+    unknown = dict(kernel["unknown"]) if stack.why is None else dict(kernel["unknown"], stack=stack.why)
+    return dict(kernel, stack=stack.frames, unknown=unknown)
 
 
 def archive(

@@ -19,6 +19,9 @@ EPILOG = """examples:
   savedump inspect archive-core.1234.tar.gz what an archive holds, without unpacking it"""
 
 
+_FRAMES = 16
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="DUMP|ARCHIVE")
     options.add_search(parser)
@@ -103,6 +106,9 @@ def _describe_kernel(kernel: Dict[str, Any], verbose: bool) -> None:
     if task:
         known = [(word, task[word]) for word in ("comm", "pid", "cpu") if task[word] is not None]
         say.out("task       %s" % ", ".join("%s %s" % one for one in known))
+    frames = kernel.get("stack") or []
+    for number, frame in enumerate(frames if verbose else frames[:_FRAMES]):
+        say.out("%-10s %s" % ("" if number else "stack", frame))
     if kernel["taint"]:
         say.out("taint      %s" % kernel["taint"])
     for fact, why in sorted(kernel["unknown"].items()) if verbose else ():
