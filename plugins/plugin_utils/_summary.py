@@ -88,7 +88,7 @@ def _archive(made, arrived, proofs, errors):
     entry = {
         "dump": dump["path"],
         "what": dump["what"],
-        "opener": "run-drgn.sh" if (made["dump"] or {}).get("kernel") else "run-gdb.sh",
+        "opener": "run-crash.sh" if (made["dump"] or {}).get("kernel") else "run-gdb.sh",
         "path": None,
         "on_target": made["path"],
         "top": _top(made),

@@ -236,3 +236,20 @@ def test_every_status_can_be_reached(status):
         ),
     }
     assert values[status]["status"] == status
+
+
+def test_a_kernel_that_panicked_is_told_from_a_process_that_died():
+    kernel = {"release": "6.1.0-56-amd64", "nodename": "db-01", "panic": "BUG: kernel NULL pointer dereference"}
+    dump = changed(DUMP, path="/var/crash/1/vmcore", kind="kdump-compressed", process=None, kernel=kernel)
+    home = "/home/me/collected/web1/db-01.archive-vmcore.tar.gz"
+    made = changed(MADE, path="/var/tmp/savedump/db-01.archive-vmcore.tar.gz", dump=dump)
+    outcome = _summary.outcome(
+        changed(FOUND, dumps=[dump]),
+        changed(ARCHIVED, archives=[made]),
+        {"results": [changed(FETCHED["results"][0], item=made, path=home)]},
+        {"archives": [changed(VERIFIED["archives"][0], path=home)], "looked": []},
+    )
+    assert outcome["status"] == "complete", outcome
+    words = text(web1=outcome)
+    assert "(6.1.0-56-amd64, BUG: kernel NULL pointer dereference, verified)" in words
+    assert words.endswith("db-01.archive-vmcore.tar.gz && db-01.archive-vmcore/run-crash.sh")
