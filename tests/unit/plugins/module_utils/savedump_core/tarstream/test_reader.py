@@ -210,7 +210,7 @@ def test_flipped_bits_in_headers():
             read(bytes(broken))
 
 
-@pytest.mark.parametrize("junk", [b"x", b"\0" * 4000 + b"x", NOISE])
+@pytest.mark.parametrize("junk", [b"x", b"\0" * 4000 + b"x", NOISE], ids=["byte", "zeros", "noise"])
 def test_something_behind_the_end(junk):
     with pytest.raises(BadDump, match="something follows the end"):
         read(ours(sample) + junk)
