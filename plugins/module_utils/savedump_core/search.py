@@ -207,11 +207,11 @@ class _Seeker:
     def _try(self, want: Want, candidate: Candidate) -> Tuple[Attempt, Optional[OnDisk], str]:
         """Look at one place. A MATCH that is not by build ID has how it was matched as its detail."""
         sysroot = self._roots.sysroot
-        inside = candidate.path
+        inside = shown = candidate.path
         try:
             if candidate.folder is not None:
-                host = os.path.realpath(os.path.join(candidate.folder, candidate.path))
                 shown = candidate.origin or os.path.join(candidate.folder, candidate.path)
+                host = os.path.realpath(os.path.join(candidate.folder, candidate.path))
             else:
                 shown = sysroot.host_path(candidate.path)
                 resolved = sysroot.resolve(candidate.path)

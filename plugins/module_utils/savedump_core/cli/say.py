@@ -65,7 +65,7 @@ def program() -> str:
     """What the command was called as, for words on what to type next."""
     called = sys.argv[0]
     if os.path.basename(called) == "__main__.py":
-        return "python3 -m %s" % __name__.split(".")[0]
+        return "python3 -m %s" % __name__.partition(".")[0]
     return "python3 %s" % called if called.endswith(".pyz") else "savedump"
 
 
@@ -96,8 +96,8 @@ class Fetching:
     def __call__(self, where: str, done: int, total: Optional[int]) -> None:
         if where != self._where:
             self._work.__exit__(None)
-            server, _, rest = where.partition("/buildid/")
-            build_id, _, kind = rest.partition("/")
+            server, _slash, rest = where.partition("/buildid/")
+            build_id, _slash, kind = rest.partition("/")
             # A line that is longer than the terminal cannot be wiped.
             words = "fetching %s %.8s from %.40s:" % (kind, build_id, server) if rest else "asking %.60s:" % server
             self._where, self._work = where, Work(printable(words), None, self._quiet)

@@ -190,7 +190,7 @@ class Pages:
             bad = sum(1 for end in ends if not end or end > size)
             lost += bad
             last = last and all(ends)
-            reach = max(reach, max(ends))
+            reach = max(reach, *ends)
             # All zero pages share one, which is the first: that it is there says nothing of the rest.
             if not bad and len(set(ends)) > 1:
                 there = 0

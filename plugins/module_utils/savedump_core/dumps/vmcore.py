@@ -93,7 +93,7 @@ def is_kernel(data: Any) -> bool:
 
 def _told_by_notes(data: Any, header: Header, row: _Row, budget: Iterator[int]) -> Optional[bool]:
     try:
-        for _, note in zip(budget, notes.walk(data.read_at, header.order, row.offset, row.filesz, row.align)):
+        for _number, note in zip(budget, notes.walk(data.read_at, header.order, row.offset, row.filesz, row.align)):
             if note.name.startswith(_KERNEL_NOTES):
                 return True
             if note.name.startswith(_FOREIGN_NOTES):
@@ -206,7 +206,7 @@ def find_vmcoreinfo(
 ) -> Optional[bytes]:  # fmt: skip
     """The descriptor of the VMCOREINFO note among these, which are numbered (kernel/crash_core.c)."""
     try:
-        for _, note in walk:
+        for _number, note in walk:
             if note.name == b"VMCOREINFO":
                 if note.size > MAX_VMCOREINFO:
                     raise notes.NoteError("the VMCOREINFO note has %d bytes" % note.size)

@@ -137,7 +137,7 @@ class Btf:
 
     def _resolve(self, number: int) -> Optional[int]:
         """Position of the type behind typedefs and qualifiers; None for void or a number out of range."""
-        for _ in range(_MAX_DEPTH):
+        for _depth in range(_MAX_DEPTH):
             if not number or not self._reach(number):
                 return None
             position = self._at[number]

@@ -141,8 +141,7 @@ class Memory:
             if entry.leaf:
                 yield Run(max(start, low), min(start + (1 << shift), high), entry.writable, entry.executable)
             elif depth + 1 < len(scheme.levels):
-                for run in self._below(scheme, entry.physical, depth + 1, start, low, high):
-                    yield run
+                yield from self._below(scheme, entry.physical, depth + 1, start, low, high)
 
     def _locate(self, address: int) -> Tuple[int, int]:
         """Physical address, and how many bytes from there on lie together."""

@@ -259,7 +259,7 @@ class _Reader:
             self._left -= step
             block = tail + self._memory.read_holey(at, step)
             hit = block.find(mark)
-            for _ in range(_MAX_HITS):
+            for _hit in range(_MAX_HITS):
                 found = build_id_after(block, hit, self._memory.order) if hit >= 0 else None
                 if found:
                     return found

@@ -80,9 +80,11 @@ class Client:
         urls: Tuple[str, ...],
         progress: Optional[Progress] = None,
         limits: Optional[Limits] = None,
-        environ: Mapping[str, str] = os.environ,
+        environ: Optional[Mapping[str, str]] = None,
     ) -> None:
-        """`urls` is what url.servers() returns; nothing is connected to before look() has to."""
+        """`urls` is what url.servers() returns; nothing is connected to before look() has to. Without `environ`, this
+        process's own."""
+        environ = os.environ if environ is None else environ
         self._servers = [_Server(text) for text in urls]
         self._progress = progress
         self._limits = limits_of(environ) if limits is None else limits
@@ -175,7 +177,7 @@ class Client:
     ) -> Union[Kept, Attempt]:
         """Raises Down. Counts answers of no use in a row."""
         outcome, detail = UNREADABLE, ""
-        for _ in range(TRIES):
+        for _try in range(TRIES):
             try:
                 answer = self._fetch_once(server, course, build_id, name, patient)
                 if isinstance(answer, Kept) or answer.outcome == ABSENT:

@@ -248,7 +248,7 @@ class Wire:
     def get(self, url: Url, headers: Dict[str, str], clock: Clock, answer_s: float) -> Answer:
         """Ask, and follow redirects. Raises Down, Broken or Declined."""
         at = url
-        for _ in range(MAX_REDIRECTS + 1):
+        for _redirect in range(MAX_REDIRECTS + 1):
             answer = self._ask(at, headers, clock, answer_s)
             if answer.status not in _REDIRECTS:
                 return answer
