@@ -104,7 +104,7 @@ def _ring(memory: Memory, info: Vmcoreinfo) -> Iterator[Optional[_Record]]:
     shift = memory.bits - 2  # DESC_FLAGS_SHIFT: the state is in the two upper bits of state_var
     ids = (1 << shift) - 1
     number = head & ids
-    for _record in range(count):
+    for _index in range(count):
         slot = number % count
         try:
             desc = memory.read(descs + slot * fields.desc_size, fields.desc_size)
@@ -153,7 +153,7 @@ def _buffer(memory: Memory, info: Vmcoreinfo, name: str) -> Iterator[Optional[_R
     caller_at = _caller(info, name)
     places: Deque[int] = deque(maxlen=MAX_RECORDS + 1)
     wrapped = False
-    for _step in range(_MAX_STEPS):
+    for _count in range(_MAX_STEPS):
         if at == end:
             break
         length = struct.unpack(memory.order + "H", memory.read(buffer + at + length_at, 2))[0] if at < size else 0
