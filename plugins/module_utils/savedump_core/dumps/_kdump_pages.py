@@ -20,6 +20,10 @@ _DESCRIPTOR = 24
 _BATCH = 1 << 12
 # Descriptors looked at to see how many lack: 100 GiB of memory.
 _MAX_LOOKED_AT = 1 << 25
+# Pages looked at to see how many are nothing but zeros. The longest run of zeros that compressed data begins with is
+# LZO's length of a page that does not compress: 16 bytes for 4 KiB, 260 for 64 KiB.
+_MAX_ZEROED = 1 << 16
+_ZEROED_HEAD = 512
 _CACHED_BYTES = 4 << 20
 
 
@@ -32,6 +36,8 @@ class Lost(NamedTuple):
     """False if there may be more."""
     size: int
     """Bytes that the descriptors say the file has beyond its end; 0 where some of these are lost, too."""
+    zeroed: int
+    """Pages besides, at the end, in whose place there are zeros."""
 
 
 class Bitmap:
@@ -177,7 +183,7 @@ class Pages:
         at = self.header.descriptors_at
         there = max(0, min(total, (size - at) // _DESCRIPTOR))
         lost, reach, last = total - there, 0, there == total
-        looked_at = 0
+        looked_at = zeroed = 0
         while there and looked_at < _MAX_LOOKED_AT:
             count = min(_BATCH, there)
             there -= count
@@ -191,10 +197,30 @@ class Pages:
             lost += bad
             last = last and all(ends)
             reach = max(reach, *ends)
+            zeros, sound = self._zeros_at_end(raw)
+            zeroed += zeros
             # All zero pages share one, which is the first: that it is there says nothing of the rest.
-            if not bad and len(set(ends)) > 1:
-                there = 0
-        return Lost(pages=lost, of=total, exact=not there, size=max(0, reach - size) if last else 0)
+            if (not bad and sound and len(set(ends)) > 1) or zeroed > _MAX_ZEROED:
+                exact = zeroed <= _MAX_ZEROED
+                break
+        else:
+            exact = not there
+        return Lost(pages=lost, of=total, exact=exact, size=max(0, reach - size) if last else 0, zeroed=zeroed)
+
+    def _zeros_at_end(self, raw: bytes) -> Tuple[int, bool]:
+        """Of these descriptors' pages, from the end of the file on back: those whose compressed data is zeros, which no
+        method writes, up to the first that has data; and whether one has, or none is compressed. A host that went down
+        before it had written its caches leaves such an end, under a size that is right."""
+        rows = struct.iter_unpack(self.header.order + "QII8x", raw)
+        size, packed = self._data.size, sum(flag for flag, _name in METHODS)
+        zeros = 0
+        for offset, stored in sorted({row[:2] for row in rows if row[0] and row[2] & packed}, reverse=True):
+            if offset + stored > size:
+                continue
+            if self._data.read_at(offset, min(stored, _ZEROED_HEAD)).strip(b"\0"):
+                return zeros, True
+            zeros += 1
+        return zeros, not zeros
 
     def _ends(self, raw: bytes) -> List[int]:
         """Where the page of each of these descriptors ends in the file; 0 for one that was never written."""

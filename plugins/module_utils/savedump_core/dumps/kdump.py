@@ -112,7 +112,11 @@ def _reasons(files: Sequence[Pages], split_why: Optional[str]) -> Iterator[str]:
         of=sum(one.of for one in found),
         exact=all(one.exact for one in found),
         size=sum(one.size for one in found),
+        zeroed=sum(one.zeroed for one in found),
     )
+    if lost.zeroed:
+        yield "the last %s%d of %d pages are zeros in the file: they never reached the disk" % (
+            "" if lost.exact else "at least ", lost.zeroed, lost.of)  # fmt: skip
     if not lost.of:
         yield "it has no page of memory"
     elif lost.pages:

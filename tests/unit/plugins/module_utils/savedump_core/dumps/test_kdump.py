@@ -3,6 +3,7 @@
 
 import os
 import random
+import struct
 
 import pytest
 
@@ -146,6 +147,24 @@ def test_cut_file_says_how_much_is_missing(opened):
         assert ("%d bytes" % lost in found.incomplete_why) == (lost <= len(pieces.data))
         assert "cut off" in absent(found.capture, 40001)
     assert "within its bitmap" in opened(whole[: len(pieces.front) - 8000]).incomplete_why
+
+
+@pytest.mark.parametrize("pack", sorted(w.FLAGS))
+def test_an_end_that_never_reached_the_disk(opened, pack):
+    """The size is right, and where the last pages belong there are zeros: the host went down too soon. Pages that are
+    stored as they are may be zeros."""
+    pieces = w.kdump(WHOLE._replace(pack=pack))
+    whole = pieces.to_bytes()
+    assert opened(whole).incomplete_why is None
+    lost = len(pieces.data) // 2
+    why = opened(whole[:-lost] + bytes(lost)).incomplete_why
+    if pack == "none":
+        assert why is None
+        return
+    offsets = [struct.unpack_from("<QII", pieces.descriptors, at) for at in range(0, len(pieces.descriptors), 24)]
+    zeroed = [at for at, _size, flags in offsets if flags and at >= len(whole) - lost]
+    assert why == "the last %d of %d pages are zeros in the file: they never reached the disk" % (
+        len(zeroed), len(MEMORY))  # fmt: skip
 
 
 def test_a_file_that_is_all_zero_pages(opened):
