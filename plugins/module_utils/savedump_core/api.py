@@ -15,7 +15,7 @@ from .manifest import dump_json, host_of, inspect_json, missing_list
 from .model import Dump, Entry, Findings, Json, Plan, SearchOptions
 from .search import search as search_files
 from .source import Source, may_be_dump, open_source
-from .sysroot import Owner, Sysroot
+from .sysroot import Held, Owner, Sysroot
 
 # What writes, unpacks or looks around is imported where it is needed: inspect has to be quick.
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def inspect(path: str, search: SearchOptions = SearchOptions(), debuginfod: "Opt
 
             if unpack.is_archive(path):
                 return unpack.read_manifest(path)
-        dump, findings = _read(source, search, debuginfod)
+        with Held() as held:
+            dump, findings = _read(source, search, held, debuginfod)
     if dump.kernel is not None:
         dump = dump._replace(kernel=_with_stack(dump.kernel, dump, findings))
     return inspect_json(dump, findings)
@@ -108,7 +109,8 @@ def archive(
     if level is not None and archive_format in _LEVELS and not 1 <= level <= _LEVELS[archive_format]:
         raise UsageError("%s has no level %d" % (archive_format, level), "choose 1 to %d" % _LEVELS[archive_format])
     with open_source(path) as source, ExitStack() as stack:
-        dump, findings = _read(source, search, debuginfod)
+        held = stack.enter_context(Held())
+        dump, findings = _read(source, search, held, debuginfod)
         plan = make_plan(dump, source.name, findings, Sysroot(search.sysroot), _beside(dump, source, search))
         target, existing = (None, None) if output == STDOUT else _target(plan, output, archive_format, force)
         if existing is not None and target is not None and not _lacks_less(plan, existing):
@@ -162,9 +164,11 @@ def _describe(path: str) -> Json:
         return dump_json(open_dump(source, Sysroot("/")))
 
 
-def _read(source: Source, options: SearchOptions, debuginfod: "Optional[Client]") -> Tuple[Dump, Findings]:
+def _read(
+    source: Source, options: SearchOptions, held: Held, debuginfod: "Optional[Client]"
+) -> Tuple[Dump, Findings]:
     dump = open_dump(source, Sysroot(options.sysroot))
-    return dump, search_files(dump, options, _owner(source, dump), debuginfod)
+    return dump, search_files(dump, options, held, _owner(source, dump), debuginfod, source.read_at)
 
 
 def _beside(dump: Dump, source: Source, options: SearchOptions) -> List[Entry]:

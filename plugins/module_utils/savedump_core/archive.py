@@ -141,10 +141,11 @@ def _with_null_types(chunk: bytes, offset: int, types: List[int]) -> bytes:
 def _opened(entry: Entry) -> Iterator[IO[bytes]]:
     """The file that was proven, if it is still the same. Raises Busy."""
     try:
-        file = os.fdopen(open_regular(entry.origin or ""), "rb", buffering=0)
+        descriptor = open_regular(entry.origin or "") if entry.descriptor is None else os.dup(entry.descriptor)
     except (Refused, FileNotFoundError):
         raise Busy("%s was replaced while it was read" % entry.origin, "try again") from None
-    with file:
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        file.seek(0)
         status = os.fstat(file.fileno())
         if (status.st_size, status.st_mtime_ns) != (entry.size, entry.mtime_ns):
             raise Busy("%s changed while it was read" % entry.origin, "try again")

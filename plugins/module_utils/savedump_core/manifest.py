@@ -95,6 +95,7 @@ def _module_json(files: ModuleFiles) -> Json:
         "file": _result_json(files.file),
         "debug": _result_json(files.debug),
         "supplementary": _result_json(files.supplementary),
+        "split": [_result_json(result) for result in files.split],
     }
 
 
@@ -104,7 +105,18 @@ def _result_json(result: Optional[Result]) -> Optional[Json]:
     attempts = _attempts_json(result)
     if isinstance(result, Missing):
         return {"status": result.status, "at": None, "matched_by": None, "attempts": attempts}
-    return {"status": "found", "at": result.at, "matched_by": result.matched_by, "attempts": attempts}
+    return {
+        "status": "found",
+        "at": result.at,
+        "matched_by": result.matched_by,
+        "features": list(result.features),
+        "package": _package_json(result),
+        "attempts": attempts,
+    }
+
+
+def _package_json(result: Result) -> Optional[Json]:
+    return None if result.package is None else dict(result.package._asdict())
 
 
 def _attempts_json(result: Result) -> List[Json]:
@@ -125,6 +137,8 @@ def _missing_json(missing: Missing, needed: bool) -> Json:
         "build_id": _hex(want.build_id),
         "status": missing.status,
         "needed": needed,
+        "package": _package_json(missing),
+        "command": missing.command,
         "attempts": _attempts_json(missing),
     }
 

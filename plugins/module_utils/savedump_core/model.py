@@ -19,15 +19,25 @@ ARCHIVE_FORMATS = ("tar.gz", "tar.zst", "tar", "auto")
 VMLINUX = "vmlinux"
 
 # What a Want is for. The words are drgn's: a loaded file is what was mapped, a debug file holds what was stripped from
-# it, a supplementary file (dwz) holds what several debug files share.
+# it, a supplementary file (dwz) holds what several debug files share; a split one (.dwo, or .dwp for all of a file's)
+# holds what the compiler left out of the object file.
 LOADED = "loaded"
 DEBUG = "debug"
 SUPPLEMENTARY = "supplementary"
+SPLIT = "split"
 
 # How a file came to be trusted. Everything but BY_BUILD_ID is said wherever the file is listed.
 BY_BUILD_ID = "build-id"
+BY_GO_BUILD_ID = "go-build-id"
+BY_DWO_ID = "dwo-id"
 BY_CRC = "crc"
 BY_BANNER = "linux-banner"
+BY_PAGES = "pages"
+"""The file is the same wherever the dump holds pages of it, and not only its first."""
+BY_HEADER = "header"
+"""The same, but nothing of it was dumped besides its first page."""
+BY_DUMP = "dump"
+"""It was rebuilt from the pages in the dump."""
 BY_PATH = "path"
 
 # What came of looking at one place.
@@ -50,6 +60,18 @@ class Mapping(NamedTuple):
     """As the kernel printed it at dump time; may end in " (deleted)"."""
 
 
+class Piece(NamedTuple):
+    """A run of bytes of a mapped file that the dump holds."""
+
+    offset: int
+    """Where in the mapped file."""
+    at: int
+    """Where in the dump."""
+    size: int
+    writable: bool
+    """True if the process may have changed them: of a writable segment, by the file's own program headers."""
+
+
 class Module(NamedTuple):
     """Executable, shared object or vDSO that was mapped when the process died."""
 
@@ -69,6 +91,11 @@ class Module(NamedTuple):
     deleted: bool = False
     """True if the kernel said that the file was unlinked when the dump was made."""
     soname: Optional[str] = None
+    go_build_id: Optional[bytes] = None
+    """What Go's linker writes where others write a build ID: text, "ACTION/…/CONTENT"."""
+    pieces: Tuple[Piece, ...] = ()
+    """What the dump holds of its file, by rising offset; read only where a module has no build ID or all of it is in
+    the dump."""
 
 
 class Signal(NamedTuple):
@@ -147,7 +174,7 @@ class Want(NamedTuple):
     """One needed file."""
 
     kind: str
-    """LOADED, DEBUG or SUPPLEMENTARY."""
+    """LOADED, DEBUG, SUPPLEMENTARY or SPLIT."""
     module: str
     """On whose behalf: the Module's name."""
     build_id: Optional[bytes]
@@ -157,10 +184,18 @@ class Want(NamedTuple):
     """The CRC-32 that .gnu_debuglink gives, for a DEBUG want with no build ID."""
     loaded_at: Optional[str] = None
     """Where the LOADED file was found, for finders that look beside it."""
+    loaded_in: Optional[str] = None
+    """The root that `loaded_at` is in, where it is not the sysroot."""
     release: Optional[str] = None
     """For vmlinux and kernel modules: the kernel's release, as uname -r prints it."""
     banner: Optional[bytes] = None
     """For a vmlinux of unknown build ID: the kernel's linux_banner, which its file holds, too."""
+    go_build_id: Optional[bytes] = None
+    """For a LOADED want with no build ID."""
+    pieces: Tuple[Piece, ...] = ()
+    """For a LOADED want: what the dump holds of the file."""
+    dwo_ids: Tuple[int, ...] = ()
+    """For a SPLIT want: the units that the file has to hold."""
 
 
 class Candidate(NamedTuple):
@@ -173,7 +208,12 @@ class Candidate(NamedTuple):
     folder: Optional[str] = None
     """The folder beneath which the path is to be resolved; None for the sysroot."""
     origin: Optional[str] = None
-    """The URL that the file was fetched from just now, without password."""
+    """Where the file was taken from just now: a URL without password, or a package with the path inside it."""
+    root: Optional[str] = None
+    """Another root on this host, such as /proc/12/root, beneath which the path is resolved, never out of it; None for
+    the sysroot."""
+    descriptor: Optional[int] = None
+    """Open on the file, where no path leads to it (it was deleted, or taken out of a package): search closes it."""
 
 
 class Attempt(NamedTuple):
@@ -197,6 +237,15 @@ class Cut(NamedTuple):
     """Where the file holds the section's sh_type."""
 
 
+class Package(NamedTuple):
+    """What a distribution calls the thing that a file came in."""
+
+    name: str
+    version: str
+    kind: str
+    """deb, rpm, apk, alpm or as the file's own .note.package says."""
+
+
 class Found(NamedTuple):
     """A Want that was met."""
 
@@ -215,6 +264,11 @@ class Found(NamedTuple):
     """`at` as seen from inside the sysroot or the folder of --search-path that it was found in."""
     spare: Tuple[Cut, ...] = ()
     """For vmlinux: what no debugger reads."""
+    descriptor: Optional[int] = None
+    """Open on the file, where `at` is no path that can be opened, or may not be for long: its Held closes it."""
+    features: Tuple[str, ...] = ()
+    """What of the file not every debugger reads: see elf.file.ElfFile."""
+    package: Optional[Package] = None
 
 
 class Missing(NamedTuple):
@@ -225,6 +279,10 @@ class Missing(NamedTuple):
     """"mismatch" if a file was there under another build ID, "unverified" if nothing can prove the file that is
     there, else "missing"."""
     attempts: Tuple[Attempt, ...]
+    package: Optional[Package] = None
+    """Which package would hold it, if that is known."""
+    command: Optional[str] = None
+    """What to type to fill the gap."""
 
 
 Result = Union[Found, Missing]
@@ -240,10 +298,13 @@ class ModuleFiles(NamedTuple):
     """Found at the same place as `file` if that holds its own debug information."""
     supplementary: Optional[Result] = None
     """None if the debug information needs no supplementary (dwz) file."""
+    split: Tuple[Result, ...] = ()
+    """The .dwp or .dwo files, if the debug information is split."""
 
     @property
     def results(self) -> List[Result]:
-        return [result for result in (self.file, self.debug, self.supplementary) if result is not None]
+        results = (self.file, self.debug, self.supplementary) + self.split
+        return [result for result in results if result is not None]
 
 
 class Findings(NamedTuple):
@@ -285,8 +346,6 @@ class SearchOptions(NamedTuple):
     """Pack a file that nothing but its path speaks for; it is marked so."""
     whole_vmlinux: bool = False
     """Keep what no debugger reads of vmlinux, too."""
-    debuginfod_urls: Tuple[str, ...] = ()
-    """Servers to ask for what is not here, as web.url.servers() gives them; nothing is fetched without."""
 
 
 class Entry(NamedTuple):
@@ -300,6 +359,8 @@ class Entry(NamedTuple):
     size: int = 0
     origin: Optional[str] = None
     """The file on this host whose bytes it gets."""
+    descriptor: Optional[int] = None
+    """Open on that file, if `origin` is no path to open."""
     mtime_ns: Optional[int] = None
     """That file's last change when it was proven."""
     build_id: Optional[bytes] = None

@@ -1,23 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wants times finders to Found or Missing. The only place that decides what a file is: finders propose, this verifies.
-
-A file is what a want asks for if its build ID says so. Where the want has none, a debug file may be proven by the CRC
-of .gnu_debuglink; a loaded file by nothing, so that it is taken only when the user insists, and marked.
-"""
+"""Wants times finders to Found or Missing. Finders propose, ``prove`` decides; what was found begets wants: of its
+debug information, and of what that lacks."""
 
 import errno
 import os
-from collections import deque
-from typing import TYPE_CHECKING, Deque, Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
-from .elf.file import ElfFile, crc32, describe, spare_relocations
+from .elf import split
+from .elf.file import ElfFile, describe, spare_relocations
+from .elf.header import ReadAt
 from .errors import SavedumpError
 from .finders import CHAIN
 from .model import (
     ABSENT,
-    BY_BANNER,
     BY_BUILD_ID,
-    BY_CRC,
     BY_PATH,
     DEBUG,
     LOADED,
@@ -25,6 +21,7 @@ from .model import (
     MISMATCH,
     NO_BUILD_ID,
     REFUSED,
+    SPLIT,
     SUPPLEMENTARY,
     UNREADABLE,
     VDSO,
@@ -42,8 +39,21 @@ from .model import (
     SearchOptions,
     Want,
 )  # fmt: skip
+from .prove import Case, judge
 from .source import open_source
-from .sysroot import OnDisk, Owner, Refused, Roots, Sysroot, open_regular, read_elf
+from .sysroot import (
+    Held,
+    OnDisk,
+    Owner,
+    Refused,
+    Roots,
+    Sysroot,
+    describe_open,
+    open_regular,
+    read_elf,
+    reader,
+    rights_of,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from .web.debuginfod import Client
@@ -57,19 +67,24 @@ class _Proven(NamedTuple):
     found: Found
     elf: ElfFile
     inside: str
-    """Its path as seen from inside the sysroot."""
+    """Its path as seen from inside its root."""
+    root: Optional[str]
+    """That root; None for the sysroot."""
+    skeletons: Tuple[split.Skeleton, ...]
 
 
 def search(
-    dump: Dump, options: SearchOptions, owner: Optional[Owner] = None, debuginfod: "Optional[Client]" = None
+    dump: Dump,
+    options: SearchOptions,
+    held: Held,
+    owner: Optional[Owner] = None,
+    debuginfod: "Optional[Client]" = None,
+    read_at: Optional[ReadAt] = None,
 ) -> Findings:
-    """Look for every file the dump's modules need. `owner` is whose rights to use for paths that the dump names.
-    `debuginfod` is the client of this run; without it one is made if `options` names servers."""
-    if debuginfod is None and options.debuginfod_urls:
-        from .web.debuginfod import Client  # here, for it takes long to import and few ask for it
-
-        debuginfod = Client(options.debuginfod_urls)
-    seeker = _Seeker(dump, options, owner, debuginfod)
+    """Look for every file the dump's modules need. `held` gets what has to stay open until the files are copied.
+    `owner` is whose rights to use for paths that the dump names. `debuginfod` is the client of this run, if servers may
+    be asked; `read_at` reads the dump, for files that only its pages prove."""
+    seeker = _Seeker(dump, options, held, owner, debuginfod, read_at)
     try:
         files = tuple(seeker.files_of(module) for module in dump.modules)
     finally:
@@ -82,15 +97,22 @@ class _Seeker:
     """One search: its roots and the answers so far, for the same file is often wanted twice."""
 
     def __init__(
-        self, dump: Dump, options: SearchOptions, owner: Optional[Owner], debuginfod: "Optional[Client]"
+        self,
+        dump: Dump,
+        options: SearchOptions,
+        held: Held,
+        owner: Optional[Owner],
+        debuginfod: "Optional[Client]",
+        read_at: Optional[ReadAt],
     ) -> None:
         self._machine = dump.machine
         kernel = dump.kernel or {}
         self._release: Optional[str] = kernel.get("release")
         self._banner: Optional[str] = kernel.get("banner")
         self._whole_vmlinux = options.whole_vmlinux
-        self._unverified = options.allow_unverified
-        self._roots = Roots(Sysroot(options.sysroot), options.search_paths, debuginfod)
+        self._held = held
+        self._case = Case(machine=dump.machine, dump=read_at, unverified=options.allow_unverified)
+        self._roots = Roots(Sysroot(options.sysroot), options.search_paths, debuginfod, read_at)
         # A sysroot is the caller's word, not the dump's, and may lie where only the caller can look.
         self._owner = owner if self._roots.sysroot.root == "/" else None
         self._answers: Dict[Want, Tuple[Result, Optional[_Proven]]] = {}
@@ -101,13 +123,16 @@ class _Seeker:
         if module.name == VDSO and module.path is None:
             return ModuleFiles(module=module, file=None)
         literal = "%s (deleted)" % module.path if module.deleted else None
-        paths = _unique((module.path, literal) + module.names)
         name = module.path or module.name
-        loaded, proven = self._answer(Want(kind=LOADED, module=name, build_id=module.build_id, paths=paths))
+        want = Want(
+            kind=LOADED, module=name, build_id=module.build_id, paths=_unique((module.path, literal) + module.names),
+            go_build_id=module.go_build_id, pieces=module.pieces,
+        )  # fmt: skip
+        loaded, proven = self._answer(want)
         if proven is not None and proven.elf.has_debug_info:
-            return self._with_supplementary(module, loaded, loaded, proven)
+            return self._with_rest(module, loaded, loaded, proven)
         debug, debug_proven = self._answer(_debug_want(name, module, proven))
-        return self._with_supplementary(module, loaded, debug, debug_proven)
+        return self._with_rest(module, loaded, debug, debug_proven)
 
     def _kernel_files_of(self, module: Module, release: str) -> ModuleFiles:
         """A file that holds everything (Debian's vmlinux and debug modules) is loaded and debug file in one."""
@@ -118,31 +143,52 @@ class _Seeker:
         )
         loaded, proven = self._answer(want)
         if proven is not None and proven.elf.has_debug_info:
-            return self._with_supplementary(module, loaded, loaded, proven)
+            return self._with_rest(module, loaded, loaded, proven)
         link = _debug_want(module.name, module, proven)
         want = link._replace(paths=link.paths + debug_files, release=release, banner=banner)
         debug, debug_proven = self._answer(want)
         if debug_proven is not None and isinstance(loaded, Missing) and not debug_proven.elf.debug_only:
             loaded = debug
-        return self._with_supplementary(module, loaded, debug, debug_proven)
+        return self._with_rest(module, loaded, debug, debug_proven)
 
-    def _with_supplementary(
-        self, module: Module, loaded: Result, debug: Result, proven: Optional[_Proven]
-    ) -> ModuleFiles:
-        """A debug file that needs a dwz file is worth nothing without it: gdb 16 refuses a backtrace then."""
-        if proven is None or proven.elf.alt_link is None:
+    def _with_rest(self, module: Module, loaded: Result, debug: Result, proven: Optional[_Proven]) -> ModuleFiles:
+        """With what the debug information is not whole without: a dwz file, .dwo files. Half of it is worse than none:
+        gdb 16 refuses a backtrace then."""
+        if proven is None:
             return ModuleFiles(module=module, file=loaded, debug=debug)
-        link = proven.elf.alt_link
-        want = Want(
-            kind=SUPPLEMENTARY, module=debug.want.module, build_id=link.build_id, paths=(os.fsdecode(link.path),),
-            loaded_at=proven.inside,
-        )  # fmt: skip
-        supplementary = self._answer(want)[0]
-        if isinstance(supplementary, Missing) and debug is not loaded and isinstance(debug, Found):
-            why = "needs the supplementary file with build ID %s" % link.build_id.hex()
-            refused = Attempt(finder="search", path=debug.at, outcome=REFUSED, detail=why)
+        supplementary = self._supplementary_of(debug.want.module, proven)
+        parts = self._split_of(debug.want.module, proven)
+        lacking = [result for result in (supplementary,) + parts if isinstance(result, Missing)]
+        if lacking and debug is not loaded and isinstance(debug, Found):
+            refused = Attempt(finder="search", path=debug.at, outcome=REFUSED, detail=_needs(lacking))
             debug = Missing(want=debug.want, status="missing", attempts=debug.attempts + (refused,))
-        return ModuleFiles(module=module, file=loaded, debug=debug, supplementary=supplementary)
+        return ModuleFiles(module=module, file=loaded, debug=debug, supplementary=supplementary, split=parts)
+
+    def _supplementary_of(self, module: str, proven: _Proven) -> Optional[Result]:
+        link = proven.elf.alt_link
+        if link is None:
+            return None
+        want = Want(
+            kind=SUPPLEMENTARY, module=module, build_id=link.build_id, paths=(os.fsdecode(link.path),),
+            loaded_at=proven.inside, loaded_in=proven.root,
+        )  # fmt: skip
+        return self._answer(want)[0]
+
+    def _split_of(self, module: str, proven: _Proven) -> Tuple[Result, ...]:
+        """The .dwp that has all units, or else a .dwo for each."""
+        if not proven.skeletons:
+            return ()
+        blank = Want(
+            kind=SPLIT, module=module, build_id=None, paths=(), loaded_at=proven.inside, loaded_in=proven.root
+        )
+        names = tuple(os.path.basename(path) + ".dwp" for path in _unique((proven.inside, module)))
+        ids = tuple(sorted({one.dwo_id for one in proven.skeletons}))
+        package = self._answer(blank._replace(paths=names, dwo_ids=ids))[0]
+        if isinstance(package, Found):
+            return (package,)
+        wants = [blank._replace(paths=one.paths, dwo_ids=(one.dwo_id,)) for one in proven.skeletons]
+        parts = tuple(self._answer(want)[0] for want in wants)
+        return parts if any(isinstance(part, Found) for part in parts) else (package,) + parts
 
     def thread_db(self, files: Tuple[ModuleFiles, ...]) -> Optional[Found]:
         """libthread_db.so.1 for the debugger's word size: from beside the libc that was found, or from the host's own
@@ -165,7 +211,10 @@ class _Seeker:
             # gdb will run it on the analyst's machine: never one that a third person could have put there.
             if on_disk.uid in (0, os.geteuid()) and not on_disk.mode & 0o022:
                 want = Want(kind=LOADED, module="libthread_db.so.1", build_id=None, paths=(path,))
-                return _found(want, on_disk, BY_PATH, ())
+                return Found(
+                    want=want, at=on_disk.host_path, matched_by=BY_PATH, size=on_disk.identity.size,
+                    build_id=on_disk.elf.build_id, attempts=(), mtime_ns=on_disk.identity.mtime_ns,
+                )  # fmt: skip
         return None
 
     def _library_folders(self) -> List[str]:
@@ -186,75 +235,84 @@ class _Seeker:
     def _look_for(self, want: Want) -> Tuple[Result, Optional[_Proven]]:
         attempts: List[Attempt] = []
         tried = set()
-        queue: Deque = deque(CHAIN)
-        while queue:
-            for candidate in queue.popleft().candidates(want, self._roots):
-                if isinstance(candidate, Attempt):
-                    attempts.append(candidate)
-                    continue
-                # What was fetched just now has replaced what bore its name in the cache.
-                if (candidate.folder, candidate.path) in tried and candidate.origin is None:
-                    continue
-                tried.add((candidate.folder, candidate.path))
-                attempt, on_disk, inside = self._try(want, candidate)
-                attempts.append(attempt)
-                if attempt.outcome == MATCH and on_disk is not None:
-                    found = _found(want, on_disk, attempt.detail or BY_BUILD_ID, tuple(attempts))
-                    found = found._replace(inside=inside, spare=self._spare(want, on_disk))
-                    return found, _Proven(found, on_disk.elf, inside)
+        for candidate in self._candidates(want):
+            if isinstance(candidate, Attempt):
+                attempts.append(candidate)
+                continue
+            # What was fetched just now has replaced what bore its name in the cache.
+            place = (candidate.root, candidate.folder, candidate.path)
+            if place in tried and candidate.origin is None and candidate.descriptor is None:
+                continue
+            tried.add(place)
+            attempt, proven = self._try(want, candidate)
+            attempts.append(attempt)
+            if proven is not None:
+                found = proven.found._replace(attempts=tuple(attempts))
+                return found, proven._replace(found=found)
         return Missing(want=want, status=_status(attempts), attempts=tuple(attempts)), None
 
-    def _try(self, want: Want, candidate: Candidate) -> Tuple[Attempt, Optional[OnDisk], str]:
-        """Look at one place. A MATCH that is not by build ID has how it was matched as its detail."""
-        sysroot = self._roots.sysroot
-        inside = shown = candidate.path
+    def _candidates(self, want: Want) -> Iterator[Union[Candidate, Attempt]]:
+        for finder in CHAIN:
+            yield from finder.candidates(want, self._roots)
+
+    def _try(self, want: Want, candidate: Candidate) -> Tuple[Attempt, Optional[_Proven]]:
+        """Look at one place; keep the file open if it is the one, and no path leads to it for long."""
+        finder, shown, descriptor = candidate.finder, self._shown(candidate), candidate.descriptor
+        keep = descriptor is not None or candidate.root is not None
         try:
-            if candidate.folder is not None:
-                shown = candidate.origin or os.path.join(candidate.folder, candidate.path)
-                host = os.path.realpath(os.path.join(candidate.folder, candidate.path))
-            else:
-                shown = sysroot.host_path(candidate.path)
-                resolved = sysroot.resolve(candidate.path)
-                host, inside = resolved.host_path, resolved.path
-            on_disk = _read(host, want, self._owner if candidate.named_by_dump else None)
-            outcome, detail = self._judge(want, on_disk)
+            host, inside = self._resolve(candidate)
+            if descriptor is None:
+                with rights_of(self._owner if candidate.named_by_dump else None):
+                    descriptor = open_regular(host)
+            on_disk = _describe(descriptor, host, want)
+            outcome, detail, matched_by = judge(want, on_disk, descriptor, self._case)
+            if outcome != MATCH:
+                return Attempt(finder, shown, outcome, detail), None
+            found = Found(
+                want=want, at=shown if keep else host, matched_by=matched_by, size=on_disk.identity.size,
+                build_id=on_disk.elf.build_id, attempts=(), mtime_ns=on_disk.identity.mtime_ns, inside=inside,
+                spare=self._spare(want, descriptor, on_disk), descriptor=descriptor if keep else None,
+                features=on_disk.elf.features,
+            )  # fmt: skip
+            skeletons = _skeletons(want, on_disk, descriptor)
+            if keep:
+                self._held.keep(descriptor)
+                descriptor = None
+            attempt = Attempt(finder, shown, MATCH, detail or (matched_by if matched_by != BY_BUILD_ID else ""))
+            return attempt, _Proven(found, on_disk.elf, inside, candidate.root, skeletons)
         except Refused as refusal:
-            return Attempt(candidate.finder, shown, REFUSED, str(refusal)), None, inside
+            return Attempt(finder, shown, REFUSED, str(refusal)), None
         except (OSError, ValueError) as error:
             # ValueError: a path with a NUL byte, which no file can have.
             if isinstance(error, ValueError) or error.errno in _ABSENT:
-                return Attempt(candidate.finder, shown, ABSENT), None, inside
-            return Attempt(candidate.finder, shown, UNREADABLE, error.strerror or str(error)), None, inside
-        return Attempt(candidate.finder, shown, outcome, detail), on_disk, inside
+                return Attempt(finder, shown, ABSENT), None
+            return Attempt(finder, shown, UNREADABLE, error.strerror or str(error)), None
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
 
-    def _spare(self, want: Want, on_disk: OnDisk) -> Tuple[Cut, ...]:
+    def _shown(self, candidate: Candidate) -> str:
+        """A candidate's place for people to read."""
+        if candidate.origin is not None or candidate.descriptor is not None:
+            return candidate.origin or candidate.path
+        if candidate.folder is not None:
+            return os.path.join(candidate.folder, candidate.path)
+        return candidate.root + candidate.path if candidate.root else self._roots.sysroot.host_path(candidate.path)
+
+    def _resolve(self, candidate: Candidate) -> Tuple[str, str]:
+        """Its path on this host, and as seen from inside its root."""
+        if candidate.descriptor is not None:
+            return self._shown(candidate), candidate.path
+        if candidate.folder is not None:
+            return os.path.realpath(os.path.join(candidate.folder, candidate.path)), candidate.path
+        sysroot = Sysroot(candidate.root, follow=False) if candidate.root else self._roots.sysroot
+        resolved = sysroot.resolve(candidate.path)
+        return resolved.host_path, resolved.path
+
+    def _spare(self, want: Want, descriptor: int, on_disk: OnDisk) -> Tuple[Cut, ...]:
         if want.module != VMLINUX or want.release is None or self._whole_vmlinux:
             return ()
-        with os.fdopen(open_regular(on_disk.host_path), "rb") as file:
-            return tuple(spare_relocations(lambda at, n: os.pread(file.fileno(), n, at), on_disk.identity.size))
-
-    def _judge(self, want: Want, on_disk: OnDisk) -> Tuple[str, str]:
-        elf = on_disk.elf
-        if want.build_id is not None:
-            if elf.build_id == want.build_id:
-                if want.release is not None and want.kind == LOADED and elf.debug_only:
-                    return REFUSED, "it has the build ID but holds debug information only"
-                if want.kind == DEBUG and not elf.has_debug_info:
-                    return REFUSED, "it has the build ID but no debug information"
-                return MATCH, ""
-            if elf.build_id is not None or want.crc is None:
-                return MISMATCH, elf.build_id.hex() if elf.build_id else "none"
-        if want.crc is not None:
-            value = _crc_of(on_disk.host_path)
-            return (MATCH, BY_CRC) if value == want.crc else (MISMATCH, "CRC %08x" % value)
-        if want.banner is not None:
-            same = _holds(on_disk.host_path, want.banner)
-            return (MATCH, BY_BANNER) if same else (MISMATCH, "it is not the kernel of this banner")
-        if elf.header.machine_name != self._machine:
-            return MISMATCH, "a file for %s" % elf.header.machine_name
-        if self._unverified:
-            return MATCH, BY_PATH
-        return NO_BUILD_ID, "the dump has no build ID to prove it by"
+        return tuple(spare_relocations(reader(descriptor), on_disk.identity.size))
 
 
 # The machine of the debugger that opens a dump of this machine, where the two differ.
@@ -279,10 +337,10 @@ def _kernel_names(module: str, release: str) -> Tuple[Tuple[str, ...], Tuple[str
     return packed, tuple(name + suffix for name in names for suffix in (".ko.debug", ".ko"))
 
 
-def _read(host_path: str, want: Want, owner: Optional[Owner]) -> OnDisk:
-    """The ELF file at this path, which may be compressed if it is a kernel's."""
+def _describe(descriptor: int, host_path: str, want: Want) -> OnDisk:
+    """The ELF file that is open, which may be compressed if it is a kernel's."""
     try:
-        return read_elf(host_path, owner)
+        return describe_open(descriptor, host_path)
     except Refused:
         if want.release is None:
             raise
@@ -297,15 +355,18 @@ def _read(host_path: str, want: Want, owner: Optional[Owner]) -> OnDisk:
     return OnDisk(host_path=host_path, identity=source.identity, elf=elf, uid=status.st_uid, mode=status.st_mode)
 
 
-def _holds(host_path: str, text: bytes) -> bool:
-    """True if the file has these bytes anywhere."""
-    before = b""
-    with os.fdopen(open_regular(host_path), "rb") as file:
-        for chunk in iter(lambda: file.read(1 << 20), b""):
-            if text in before + chunk:
-                return True
-            before = chunk[-len(text) :]
-    return False
+def _skeletons(want: Want, on_disk: OnDisk, descriptor: int) -> Tuple[split.Skeleton, ...]:
+    """The units of which this file has but a skeleton; a kernel is never built so."""
+    if want.release is not None or want.kind not in (LOADED, DEBUG) or not on_disk.elf.has_debug_info:
+        return ()
+    return tuple(split.skeletons(reader(descriptor), on_disk.identity.size))
+
+
+def _needs(lacking: List[Missing]) -> str:
+    wants = [one.want for one in lacking]
+    if wants[0].build_id:
+        return "needs the supplementary file with build ID %s" % wants[0].build_id.hex()
+    return "needs %s, which is missing" % ", ".join(wants[0].paths[:1])
 
 
 def _debug_want(name: str, module: Module, proven: Optional[_Proven]) -> Want:
@@ -318,25 +379,8 @@ def _debug_want(name: str, module: Module, proven: Optional[_Proven]) -> Want:
         paths=(os.fsdecode(link.name),) if link else (),
         crc=link.crc if link else None,
         loaded_at=proven.inside if proven else None,
+        loaded_in=proven.root if proven else None,
     )
-
-
-def _found(want: Want, on_disk: OnDisk, matched_by: str, attempts: Tuple[Attempt, ...]) -> Found:
-    return Found(
-        want=want,
-        at=on_disk.host_path,
-        matched_by=matched_by,
-        size=on_disk.identity.size,
-        build_id=on_disk.elf.build_id,
-        attempts=attempts,
-        mtime_ns=on_disk.identity.mtime_ns,
-    )
-
-
-def _crc_of(host_path: str) -> int:
-    descriptor = open_regular(host_path)
-    with os.fdopen(descriptor, "rb") as file:
-        return crc32(iter(lambda: file.read(1 << 20), b""))
 
 
 def _status(attempts: List[Attempt]) -> str:

@@ -9,13 +9,29 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import (
+    IO,
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Hashable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Tuple,
+    TypeVar,
+)  # fmt: skip
 
 from .elf.file import ElfFile, describe
+from .elf.header import ReadAt
 from .errors import BadDump
 
 if TYPE_CHECKING:
     from .web.debuginfod import Client
+
+T = TypeVar("T")
 
 # The kernel's own limit on links in one path (include/linux/namei.h, MAXSYMLINKS).
 MAX_LINKS = 40
@@ -62,8 +78,10 @@ def identity(status: os.stat_result) -> Identity:
 class Sysroot:
     """The root in which a path is resolved: "/", a container's root, a mounted image."""
 
-    def __init__(self, root: str = "/") -> None:
-        self.root = os.path.realpath(root)
+    def __init__(self, root: str = "/", follow: bool = True) -> None:
+        """`follow` is False for a root that is reached through a link of the kernel's, which has no path of its own:
+        /proc/12/root."""
+        self.root = os.path.realpath(root) if follow else root
 
     def host_path(self, path: str) -> str:
         """Where an absolute, already resolved inside path lies on this host."""
@@ -142,13 +160,48 @@ def read_elf(host_path: str, owner: Optional[Owner] = None) -> OnDisk:
     with rights_of(owner):
         descriptor = open_regular(host_path)
     try:
-        status = os.fstat(descriptor)
-        elf = describe(lambda at, n: os.pread(descriptor, n, at) if at < 1 << 62 else b"", status.st_size)
-    except BadDump as error:
-        raise Refused(error.message) from None
+        return describe_open(descriptor, host_path)
     finally:
         os.close(descriptor)
+
+
+def describe_open(descriptor: int, host_path: str) -> OnDisk:
+    """Describe the ELF file that is open here. Raises Refused if it is none."""
+    status = os.fstat(descriptor)
+    try:
+        elf = describe(reader(descriptor), status.st_size)
+    except BadDump as error:
+        raise Refused(error.message) from None
     return OnDisk(host_path=host_path, identity=identity(status), elf=elf, uid=status.st_uid, mode=status.st_mode)
+
+
+@contextmanager
+def regular_file(host_path: str) -> Iterator[IO[bytes]]:
+    """A regular file, opened as open_regular() does."""
+    with os.fdopen(open_regular(host_path), "rb") as file:
+        yield file
+
+
+def reader(descriptor: int) -> ReadAt:
+    """Reads the file that is open, at any offset that a file can have."""
+    return lambda at, size: os.pread(descriptor, size, at) if at < 1 << 62 else b""
+
+
+class Held:
+    """Descriptors that stay open until the files are copied, because no path leads to them, or not for long."""
+
+    def __init__(self) -> None:
+        self._descriptors: List[int] = []
+
+    def keep(self, descriptor: int) -> None:
+        self._descriptors.append(descriptor)
+
+    def __enter__(self) -> "Held":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        while self._descriptors:
+            os.close(self._descriptors.pop())
 
 
 @contextmanager
@@ -179,13 +232,25 @@ class Roots:
     search."""
 
     def __init__(
-        self, sysroot: Sysroot, search_paths: Tuple[str, ...] = (), debuginfod: "Optional[Client]" = None
+        self,
+        sysroot: Sysroot,
+        search_paths: Tuple[str, ...] = (),
+        debuginfod: "Optional[Client]" = None,
+        dump: Optional[ReadAt] = None,
     ) -> None:
         self.sysroot = sysroot
         self.search_paths = search_paths
         self.debuginfod = debuginfod
+        self.dump = dump
+        self._remembered: Dict[Hashable, Any] = {}
         self._by_build_id: Dict[str, Dict[bytes, str]] = {}
         self._below: Dict[Tuple[Optional[str], str], Dict[str, List[str]]] = {}
+
+    def remembered(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What make() gave when it was asked for under this key before: each search looks once."""
+        if key not in self._remembered:
+            self._remembered[key] = make()
+        return self._remembered[key]
 
     def in_folder(self, folder: str, build_id: bytes) -> Optional[str]:
         """The ELF file with this build ID that lies in the folder itself, whatever its name."""

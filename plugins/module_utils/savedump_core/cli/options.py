@@ -33,7 +33,6 @@ def search(args: argparse.Namespace) -> SearchOptions:
         search_paths=tuple(args.search_path),
         sysroot=args.sysroot,
         allow_unverified=args.allow_unverified,
-        debuginfod_urls=_servers(args),
     )
 
 

@@ -4,7 +4,7 @@ Files"; DWARF 5 section 7.3.6 and dwz(1) for supplementary files.)"""
 
 import struct
 import zlib
-from typing import Dict, Iterator, List, NamedTuple, Optional
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..errors import BadDump
 from ..model import Cut
@@ -61,6 +61,12 @@ class ElfFile(NamedTuple):
     """True if its code was left out: what objcopy --only-keep-debug makes."""
     debug_link: Optional[DebugLink]
     alt_link: Optional[AltLink]
+    go_build_id: Optional[bytes] = None
+    features: Tuple[str, ...] = ()
+    """What not every debugger reads: "mini-debug-info" (.gnu_debugdata), "zlib", "zlib-gnu" or "zstd" (compressed debug
+    sections), "split-dwarf"."""
+    package_note: Optional[bytes] = None
+    """.note.package: JSON (systemd's "Package Metadata for Executable Files")."""
 
 
 class _Section(NamedTuple):

@@ -112,6 +112,7 @@ class _Layout:
             self._placed[key] = self.add(Entry(
                 path=wanted, role=role, size=found.size, origin=found.at, mtime_ns=found.mtime_ns,
                 build_id=found.build_id, matched_by=found.matched_by, cuts=found.spare,
+                descriptor=found.descriptor,
             ))  # fmt: skip
         return self._placed[key]
 

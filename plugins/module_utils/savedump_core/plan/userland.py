@@ -86,7 +86,7 @@ class _Layout:
             path = "%s/%s/%s" % (_DISPLACED, label, safe_name(os.path.basename(wanted)))
         self._files[path] = Entry(
             path=path, role=role, size=found.size, origin=found.at, mtime_ns=found.mtime_ns, build_id=found.build_id,
-            matched_by=found.matched_by,
+            matched_by=found.matched_by, descriptor=found.descriptor,
         )  # fmt: skip
         self._placed[_key(found)] = path
         self._folders.update(parents(path))

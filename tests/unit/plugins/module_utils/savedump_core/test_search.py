@@ -8,7 +8,7 @@ import pytest
 
 from savedump_core import search as searching
 from savedump_core.model import DEBUG, LOADED, Dump, Found, Missing, Module, SearchOptions
-from savedump_core.sysroot import Owner
+from savedump_core.sysroot import Held, Owner
 from support import elfwriter
 
 RIGHT, WRONG = b"\x11" * 20, b"\x22" * 20
@@ -58,7 +58,7 @@ def root(tmp_path):
 
         def search(self, *modules, **options):
             owner = options.pop("owner", None)
-            return searching.search(dump(*modules), SearchOptions(sysroot=self.path, **options), owner)
+            return searching.search(dump(*modules), SearchOptions(sysroot=self.path, **options), Held(), owner)
 
     os.mkdir(Root.path)
     return Root()
@@ -236,7 +236,7 @@ def test_what_the_dumps_owner_cannot_read_is_not_read_for_him(root, tmp_path):
     os.chmod(at, 0o600)
 
     def search():
-        return searching.search(dump(module(at)), SearchOptions(), Owner(65534, 65534)).files[0].file
+        return searching.search(dump(module(at)), SearchOptions(), Held(), Owner(65534, 65534)).files[0].file
 
     missing = search()
     assert isinstance(missing, Missing) and missing.attempts[0].outcome == "unreadable"
@@ -309,13 +309,13 @@ def test_thread_db_of_a_32_bit_program_is_the_debuggers(root):
     root.put("/lib32/libthread_db.so.1", elf(WRONG, abi=i386))
     at = root.put("/usr/lib/x86_64-linux-gnu/libthread_db.so.1", elf(WRONG))
     dump_i386 = dump(module("/lib32/libc.so.6"))._replace(machine="i386", bits=32)
-    assert searching.search(dump_i386, SearchOptions(sysroot=root.path)).thread_db.at == at
+    assert searching.search(dump_i386, SearchOptions(sysroot=root.path), Held()).thread_db.at == at
 
 
 def test_same_file_mapped_twice_is_looked_for_once(root, monkeypatch):
     root.put("/opt/app/libx.so", elf())
     opened = []
-    read_elf = searching.read_elf
-    monkeypatch.setattr(searching, "read_elf", lambda *a: opened.append(a[0]) or read_elf(*a))
+    open_regular = searching.open_regular
+    monkeypatch.setattr(searching, "open_regular", lambda path: opened.append(path) or open_regular(path))
     root.search(module(), module(start=0x9000, end=0xA000))
     assert len([path for path in opened if path.endswith("/libx.so")]) == 1

@@ -9,6 +9,7 @@ import pytest
 
 from savedump_core.model import BY_BANNER, BY_PATH, VMLINUX, Dump, Found, Missing, Module, SearchOptions
 from savedump_core.search import search
+from savedump_core.sysroot import Held
 from support import elfwriter
 
 RELEASE = "6.12.1+deb-amd64"
@@ -60,7 +61,7 @@ class Root:
             endian="little", os="linux", complete=True, incomplete_why=None, process=None, modules=modules,
             identity="0" * 16, mtime_ns=0, kernel=kernel,
         )  # fmt: skip
-        return search(dump, SearchOptions(**dict({"sysroot": self.path}, **options)))
+        return search(dump, SearchOptions(**dict({"sysroot": self.path}, **options)), Held())
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ from savedump_core.model import (
     Want,
 )  # fmt: skip
 from savedump_core.finders import debuginfod as finder
-from savedump_core.sysroot import Roots, Sysroot
+from savedump_core.sysroot import Held, Roots, Sysroot
+from savedump_core.web.debuginfod import Client
 from support import debuginfod, elfwriter
 
 RIGHT, WRONG, ALT = b"\x11" * 20, b"\x22" * 20, b"\x33" * 20
@@ -57,7 +58,9 @@ def search(place, *urls, build_id=RIGHT, **options):
         path="core", size=1, stored_size=1, compression=None, kind="core", machine="x86_64", bits=64, endian="little",
         os="linux", complete=True, incomplete_why=None, process=None, modules=(module,), identity="0" * 16, mtime_ns=0,
     )  # fmt: skip
-    return searching.search(dump, SearchOptions(sysroot=str(place / "root"), debuginfod_urls=urls, **options)).files[0]
+    options = SearchOptions(sysroot=str(place / "root"), **options)
+    client = Client(urls) if urls else None
+    return searching.search(dump, options, Held(), debuginfod=client).files[0]
 
 
 def test_all_three_files(place):
