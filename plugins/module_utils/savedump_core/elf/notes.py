@@ -172,13 +172,38 @@ def file_rows(desc: bytes, header: Header) -> List[FileRow]:
     return [FileRow(start, end, offset * page, name) for (start, end, offset), name in zip(rows, names)]
 
 
-def build_id(data: bytes, order: str, align: int) -> Optional[bytes]:
-    """The GNU build ID among these notes, if there is one (binutils: name "GNU", type NT_GNU_BUILD_ID)."""
+class FileNotes(NamedTuple):
+    """What the notes of a file, or of its image in memory, say that it is."""
+
+    build_id: Optional[bytes] = None
+    """binutils: name "GNU", type NT_GNU_BUILD_ID."""
+    go_build_id: Optional[bytes] = None
+    """Go's src/cmd/internal/buildid: name "Go", type 4; text."""
+    package: Optional[bytes] = None
+    """systemd's "Package Metadata for Executable Files": name "FDO", type 0xcafe1a7e; JSON."""
+
+
+def file_notes(data: bytes, order: str, align: int) -> FileNotes:
+    """The first of each kind among these notes."""
+    found: Dict[str, bytes] = {}
     try:
         whole = walk(lambda at, n: data[at : at + n], order, 0, len(data), align)
         for note in itertools.islice(whole, MAX_FILE_NOTES):
-            if note.type == NT_GNU_BUILD_ID and note.name == b"GNU" and 0 < note.size <= MAX_BUILD_ID:
-                return data[note.offset : note.offset + note.size]
+            field, limit = _OF_FILES.get((note.name, note.type), ("", 0))
+            if 0 < note.size <= limit:
+                found.setdefault(field, data[note.offset : note.offset + note.size])
     except NoteError:
         pass
-    return None
+    return FileNotes(**found)
+
+
+_OF_FILES = {
+    (b"GNU", NT_GNU_BUILD_ID): ("build_id", MAX_BUILD_ID),
+    (b"Go", 4): ("go_build_id", 256),
+    (b"FDO", 0xCAFE1A7E): ("package", 1 << 12),
+}
+
+
+def build_id(data: bytes, order: str, align: int) -> Optional[bytes]:
+    """The GNU build ID among these notes, if there is one."""
+    return file_notes(data, order, align).build_id
