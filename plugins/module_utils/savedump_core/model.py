@@ -125,7 +125,7 @@ class Process(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Another file of a set that makedumpfile --split wrote."""
+    """Another file of a set that makedumpfile --split wrote, besides the one that was named."""
 
     path: str
     size: int
@@ -161,7 +161,7 @@ class Dump(NamedTuple):
     modules_why: Optional[str] = None
     """Why the list of modules is not whole, else None."""
     parts: Tuple[Part, ...] = ()
-    """Of a split set: the other parts, in the order of memory; `path` is its first."""
+    """Of a split set: the other parts, in the order of memory; `path` is the one that was named."""
     dmesg: Optional[bytes] = None
     """The kernel's log as text, if the dump is a kernel's and has it."""
     vmcoreinfo: Optional[bytes] = None
@@ -346,6 +346,8 @@ class SearchOptions(NamedTuple):
     """Pack a file that nothing but its path speaks for; it is marked so."""
     whole_vmlinux: bool = False
     """Keep what no debugger reads of vmlinux, too."""
+    gdb_scripts: bool = False
+    """Pack the scripts that gdb would load for the files: pretty printers and their like. None of them can be proven."""
 
 
 class Entry(NamedTuple):

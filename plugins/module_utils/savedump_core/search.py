@@ -4,7 +4,7 @@ debug information, and of what that lacks."""
 
 import errno
 import os
-from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 from .elf import split
 from .elf.file import ElfFile, describe, spare_relocations
@@ -32,6 +32,7 @@ from .model import (
     Dump,
     Findings,
     Found,
+    Json,
     Missing,
     Module,
     ModuleFiles,
@@ -84,7 +85,7 @@ def search(
     """Look for every file the dump's modules need. `held` gets what has to stay open until the files are copied.
     `owner` is whose rights to use for paths that the dump names. `debuginfod` is the client of this run, if servers may
     be asked; `read_at` reads the dump, for files that only its pages prove."""
-    seeker = _Seeker(dump, options, held, owner, debuginfod, read_at)
+    seeker = _Seeker(dump.machine, dump.kernel or {}, options, held, owner, debuginfod, read_at)
     try:
         files = tuple(seeker.files_of(module) for module in dump.modules)
     finally:
@@ -93,25 +94,31 @@ def search(
     return Findings(files=files, thread_db=seeker.thread_db(files))
 
 
+def find_files(wants: Iterable[Want], options: SearchOptions, held: Held) -> List[Result]:
+    """Look for single files that another host's dump needs; only a build ID proves such a one."""
+    seeker = _Seeker("", {}, options._replace(allow_unverified=False), held)
+    return [seeker.find(want) for want in wants if want.build_id]
+
+
 class _Seeker:
     """One search: its roots and the answers so far, for the same file is often wanted twice."""
 
     def __init__(
         self,
-        dump: Dump,
+        machine: str,
+        kernel: Json,
         options: SearchOptions,
         held: Held,
-        owner: Optional[Owner],
-        debuginfod: "Optional[Client]",
-        read_at: Optional[ReadAt],
+        owner: Optional[Owner] = None,
+        debuginfod: "Optional[Client]" = None,
+        read_at: Optional[ReadAt] = None,
     ) -> None:
-        self._machine = dump.machine
-        kernel = dump.kernel or {}
+        self._machine = machine
         self._release: Optional[str] = kernel.get("release")
         self._banner: Optional[str] = kernel.get("banner")
         self._whole_vmlinux = options.whole_vmlinux
         self._held = held
-        self._case = Case(machine=dump.machine, dump=read_at, unverified=options.allow_unverified)
+        self._case = Case(machine=machine, dump=read_at, unverified=options.allow_unverified)
         self._roots = Roots(Sysroot(options.sysroot), options.search_paths, debuginfod, read_at)
         # A sysroot is the caller's word, not the dump's, and may lie where only the caller can look.
         self._owner = owner if self._roots.sysroot.root == "/" else None
@@ -225,6 +232,10 @@ class _Seeker:
         except OSError:
             names = []
         return [os.path.join(top, name) for name in names] + [top + "64", top]
+
+    def find(self, want: Want) -> Result:
+        """The verdict on one want."""
+        return self._answer(want)[0]
 
     def _answer(self, want: Want) -> Tuple[Result, Optional[_Proven]]:
         key = want._replace(module="")
