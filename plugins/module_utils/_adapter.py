@@ -19,7 +19,7 @@ import stat
 import sys
 import traceback
 
-from .savedump_core import api, errors, model, unpack
+from .savedump_core import api, errors, manifest, model, unpack
 from .savedump_core.elf import dwarf
 
 # Set by the action plugin: a zip file with pyelftools, carried from the control host for this one run.
@@ -39,6 +39,7 @@ ARCHIVE_SPEC = dict(
     format={"type": "str", "default": "tar.gz", "choices": ["tar.gz", "tar.zst", "tar", "auto"]},
     level={"type": "int"},
     whole_vmlinux={"type": "bool", "default": False},
+    gdb_scripts={"type": "bool", "default": False},
 )
 
 INFO_SPEC = dict(
@@ -192,6 +193,7 @@ def _search_options(params):
         sysroot=params["sysroot"],
         allow_unverified=params["allow_unverified"],
         whole_vmlinux=params.get("whole_vmlinux", False),
+        gdb_scripts=params.get("gdb_scripts", False),
     )
 
 
@@ -269,7 +271,7 @@ def _gaps(path, document):
         sentences.append(
             "%s: the dump itself is not whole: %s" % (path, dump.get("incomplete_why") or "no reason known")
         )
-    gaps = [gap for gap in document.get("missing") or () if gap["needed"]]
+    gaps = manifest.needed(document.get("missing") or ())
     if gaps:
         names = ", ".join(str(gap.get("module")) for gap in gaps[:5]) + (", ..." if len(gaps) > 5 else "")
         sentences.append(
@@ -300,12 +302,11 @@ def _verified(path):
             "path": path, "intact": False, "complete": False, "problems": [_sentence(error)], "sha256": None,
             "size": None, "missing": [], "dump": None, "changed": False, "planned_size": None,
         }  # fmt: skip
-    manifest = proof.manifest or {}
-    dump = manifest.get("dump")
-    document = {key: value for key, value in proof.as_json().items() if key != "manifest"}
+    document = proof.manifest or {}
+    dump = document.get("dump")
     return dict(
-        document,
-        missing=manifest.get("missing", []),
+        {key: value for key, value in proof.as_json().items() if key != "manifest"},
+        missing=document.get("missing", []),
         dump=dump and {key: value for key, value in dump.items() if key != "modules"},
         changed=False,
         planned_size=None,

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import zipfile
 
-from . import _adapter
+from . import _files
 
 # In front of the one line of stdout that matters: a login banner or a pty's noise may come before it.
 RESULT = "savedump-result "
@@ -32,7 +32,7 @@ def main():
 
 def _run(settings):
     params = _expanded(settings["params"], settings["paths"])
-    return _adapter.perform(settings["verb"], params, settings["check_mode"])
+    return _files.perform(settings["verb"], params, settings["check_mode"])
 
 
 def _expanded(params, names):

@@ -22,6 +22,7 @@ attributes:
 extends_documentation_fragment:
   - savedump.toolkit._attributes
   - savedump.toolkit._attributes.target
+  - savedump.toolkit._search
 options:
   src:
     description:
@@ -48,33 +49,12 @@ options:
   level:
     description: Compression level in the codec's own scale. Left out, a fast one.
     type: int
-  search_paths:
+  gdb_scripts:
     description:
-      - More directories on the target to look into for executables, libraries and debug information.
-      - A directory is tried beneath it by the path as mapped, by base name, as a C(.build-id) tree, and by build ID
-        over the ELF files in the directory itself, whatever their names.
-    type: list
-    elements: path
-    default: []
-  sysroot:
-    description: The root in which the dump's paths are resolved, for a container's tree or a mounted image.
-    type: path
-    default: /
-  allow_unverified:
-    description:
-      - Also pack a file that nothing but its path speaks for, because it or the dump has no build ID.
-      - It is marked so in the archive's manifest.
+      - Also pack the host's scripts for gdb, such as pretty printers, that belong to the files in the archive. Nothing
+        proves them; C(run-gdb.sh) runs them only if C(SAVEDUMP_AUTO_LOAD=1) is set.
     type: bool
     default: false
-  debuginfod_urls:
-    description:
-      - Debuginfod servers to ask, from the target, for what is not there. V(env) stands for those of the target's
-        E(DEBUGINFOD_URLS).
-      - Nothing is fetched unless a server is named. What comes is proven by build ID like any other file, and kept in
-        the cache that gdb and C(debuginfod-find) use.
-    type: list
-    elements: str
-    default: []
   whole_vmlinux:
     description:
       - Keep the C(.rela.debug*) sections of a kernel's C(vmlinux), half of it, which no debugger reads.

@@ -22,6 +22,7 @@ attributes:
 extends_documentation_fragment:
   - savedump.toolkit._attributes
   - savedump.toolkit._attributes.target
+  - savedump.toolkit._search
 options:
   paths:
     description:
@@ -41,28 +42,6 @@ options:
       hashes that the archive holds. They come back in RV(archives), and RV(dumps) stays empty.
     type: bool
     default: false
-  search_paths:
-    description: More directories on the target to look into for executables, libraries and debug information.
-    type: list
-    elements: path
-    default: []
-  sysroot:
-    description: The root in which dumps are looked for and their paths are resolved.
-    type: path
-    default: /
-  allow_unverified:
-    description: Count a file as found that nothing but its path speaks for.
-    type: bool
-    default: false
-  debuginfod_urls:
-    description:
-      - Debuginfod servers to ask, from the target, for what is not there. V(env) stands for those of the target's
-        E(DEBUGINFOD_URLS).
-      - Nothing is fetched unless a server is named. What comes is proven by build ID like any other file, and kept in
-        the cache that gdb and C(debuginfod-find) use.
-    type: list
-    elements: str
-    default: []
 seealso:
   - module: savedump.toolkit.savedump
 """
@@ -131,6 +110,10 @@ dumps:
       returned: O(inspect=true)
       type: list
       elements: dict
+    archive_complete:
+      description: Whether an archive made of it now would be complete.
+      returned: O(inspect=true)
+      type: bool
     error:
       description: Why it could not be inspected.
       returned: O(inspect=true) and it failed

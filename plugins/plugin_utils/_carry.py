@@ -65,7 +65,7 @@ def zipapp(settings, with_elftools):
         archive.writestr("__main__.py", _MAIN)
         archive.writestr("settings.json", json.dumps(settings))
         archive.writestr("savedump_toolkit/__init__.py", "")
-        for name in ("_adapter.py", "_alone.py"):
+        for name in ("_adapter.py", "_alone.py", "_files.py"):
             archive.write(os.path.join(package, name), "savedump_toolkit/" + name)
         _add_package(archive, os.path.join(package, "savedump_core"), "savedump_toolkit/savedump_core")
         if with_elftools:

@@ -12,25 +12,28 @@ import os
 from datetime import datetime, timezone
 
 from ansible_collections.savedump.toolkit.plugins.module_utils._adapter import in_bytes
-from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core import model
+from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core import manifest, model
 from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.cli.say import printable
 
 # How many places, gaps or archives of one host are spelled out; the results hold all.
 _SPELLED = 20
 
+_OTHER_ID = "%(path)s has another build ID, %(detail)s"
 # What came of a place where something was, the most telling first; the rest are places where nothing was.
 _TELLING = (
-    (model.MISMATCH, "%(path)s has another build ID, %(detail)s"),
+    (model.MISMATCH, "%(path)s is another file: %(detail)s"),
     (model.NO_BUILD_ID, "%(path)s is there, but nothing proves it"),
     (model.UNREADABLE, "%(path)s is unreadable: %(detail)s"),
     (model.REFUSED, "%(path)s was refused: %(detail)s"),
 )
 
 
-def outcome(found, archived=None, fetched=None, verified=None):
+def outcome(found, archived=None, fetched=None, verified=None, completed=None, senders=None, filling=()):
     """One host's steps as one value: what came, what is missing, where it looked, what went wrong.
 
-    ``status``: "unreachable", "failed", "no-dumps", "gaps" or "complete".
+    ``completed`` is what savedump_complete said of the archives here; ``senders`` has the host that a file of the store
+    came from, by its place; ``filling`` are the other steps that fill gaps. ``status``: "unreachable", "failed",
+    "no-dumps", "gaps" or "complete".
     """
     result = {"dumps": [], "looked": [], "archives": [], "gaps": [], "errors": [], "changed": False}
     first = found or archived or verified
@@ -46,8 +49,11 @@ def outcome(found, archived=None, fetched=None, verified=None):
         result["errors"].append(_why(archived))
     arrived = {each["item"]["path"]: each for each in (fetched or {}).get("results", []) if "item" in each}
     proofs = {each["path"]: each for each in (verified or {}).get("archives", [])}
+    here = {each["on_target"]: each for each in (completed or {}).get("archives", [])}
     for each in (archived or {}).get("archives", []):
-        result["archives"].append(_archive(each, arrived.get(each["path"]), proofs, result["errors"]))
+        entry = _archive(each, arrived.get(each["path"]), proofs, result["errors"])
+        result["archives"].append(_completed(entry, each, here.get(each["path"]), proofs, senders or {}))
+    result["errors"].extend(dict.fromkeys(_went_wrong((completed,) + tuple(filling))))
     for each in (archived or {}).get("not_archived", []):
         (result["errors"] if each["failed"] else result["gaps"]).append("%s: %s" % (each["dump"], each["why"]))
     if verified and first is verified:
@@ -84,7 +90,6 @@ def lines(outcomes, dest=None, here=None):
 def _archive(made, arrived, proofs, errors):
     """One archive's way: made on the target, fetched, verified."""
     dump = _dump(made["dump"] or {})
-    missing = [gap for gap in made.get("missing") or () if gap["needed"]]
     entry = {
         "dump": dump["path"],
         "what": dump["what"],
@@ -98,10 +103,9 @@ def _archive(made, arrived, proofs, errors):
         "complete": made["complete"],
         "changed": made["changed"],
         "verified": None,
-        "gaps": [_gap(gap) for gap in missing],
+        "gaps": _gaps(dump, made.get("missing")),
+        "filled": [],
     }
-    if dump["truncated"]:
-        entry["gaps"].insert(0, "the dump itself is not whole: %s" % dump["truncated"])
     if arrived is None or arrived.get("skipped"):
         return entry
     if "sha256" not in arrived:
@@ -115,6 +119,43 @@ def _archive(made, arrived, proofs, errors):
         if not proof["intact"]:
             errors.append("%s is damaged: %s" % (arrived["path"], "; ".join(proof["problems"])))
     return entry
+
+
+def _completed(entry, made, home, proofs, senders):
+    """The same, where an archive of this dump is here that lacks less than the host's own: then that is what counts."""
+    if home is None or not home["better"]:
+        return entry
+    proof = proofs.get(home["path"]) or {}
+    return dict(
+        entry,
+        path=home["path"],
+        top=_top(dict(made, path=home["path"])),
+        sha256=home.get("sha256") or proof.get("sha256"),
+        size=home["size"],
+        complete=home["complete"],
+        changed=entry["changed"] or bool(home["filled"]),
+        verified=True if home["filled"] else proof.get("intact", entry["verified"]),
+        gaps=_gaps(_dump(made["dump"] or {}), home["missing"]),
+        filled=["%s, from %s" % (gap["module"], senders.get(gap["place"], "the store")) for gap in home["filled"]],
+    )
+
+
+def _went_wrong(steps):
+    """Why steps that fill gaps failed, those that were taken."""
+    for step in steps:
+        if not step or step.get("skipped"):
+            continue
+        if "results" in step:
+            yield from _went_wrong(step["results"])
+        elif "errors" in step:
+            yield from step["errors"]
+        elif "files" not in step and "sha256" not in step:
+            yield "no gap was filled: %s" % _why(step)
+
+
+def _gaps(dump, missing):
+    gaps = [_gap(gap) for gap in manifest.needed(missing or ())]
+    return (["the dump itself is not whole: %s" % dump["truncated"]] if dump["truncated"] else []) + gaps
 
 
 def _top(made):
@@ -154,6 +195,7 @@ def _gap(gap):
     for outcome, told in _TELLING:
         for each in attempts:
             if each.get("outcome") == outcome:
+                told = _OTHER_ID if manifest.has_other_id(each) else told
                 return "%s: %s" % (words, told % {"path": each.get("path"), "detail": each.get("detail")})
     tried = [str(each.get("path")) for each in attempts]
     if tried:
@@ -201,7 +243,8 @@ def _archive_words(archive, here):
         state.append("DAMAGED")
     if archive["gaps"]:
         state.append("INCOMPLETE")
-    return ["%s  (%s)" % (where, ", ".join(state))] + [
+    filled = ["  filled: %s" % words for words in archive["filled"][:_SPELLED]]
+    return ["%s  (%s)" % (where, ", ".join(state))] + filled + [
         "  lacks %s" % gap if "not whole" not in gap else "  %s" % gap for gap in archive["gaps"][:_SPELLED]
     ]
 

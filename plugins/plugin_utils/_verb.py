@@ -18,7 +18,7 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleE
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.savedump.toolkit.plugins.module_utils import _adapter, _alone
+from ansible_collections.savedump.toolkit.plugins.module_utils import _adapter, _alone, _files
 from ansible_collections.savedump.toolkit.plugins.plugin_utils import _carry, _python
 
 display = Display()
@@ -109,7 +109,7 @@ class VerbAction(ActionBase):
         return self._wait(_marked(reply, _alone.STARTED), limit, self._task.poll)
 
     def _settings(self, background):
-        spec = _adapter.VERBS[self.VERB][0]
+        spec = _files.VERBS[self.VERB][0]
         plain = {name: {**option, **_as_text(option)} for name, option in spec.items()}
         _validated, params = self.validate_argument_spec(argument_spec=plain)
         return {

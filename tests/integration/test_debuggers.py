@@ -161,13 +161,25 @@ def test_exit_status_and_gaps(opened, case):
     assert it.manifest["dump"]["complete"] is not it.crash.truncated
 
 
-@pytest.mark.parametrize("case", ["no_headers", "no_build_id", "debug_link_no_build_id"])
+@pytest.mark.parametrize("case", ["no_headers"])
 def test_a_file_that_nothing_proves_is_not_packed_unasked(tmp_path, case):
     made = crash_or_skip(case, tmp_path / "made")
     done = savedump("archive", made.core, "-o", tmp_path, "--json")
     assert done.returncode == 3
     unverified = [one for one in json.loads(done.stdout)["missing"] if one["status"] == "unverified"]
     assert made.executable in [one["module"] for one in unverified]
+
+
+@pytest.mark.parametrize("case", ["no_build_id", "debug_link_no_build_id"])
+def test_a_file_that_its_header_alone_proves_is_marked(tmp_path, case):
+    made = crash_or_skip(case, tmp_path / "made")
+    (tmp_path / "out").mkdir()
+    done = savedump("archive", made.core, "-o", tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    top = unpack(tmp_path / "out", tmp_path / "unpacked")
+    files = json.loads((top / "manifest.json").read_text())["files"]
+    (program,) = [one for one in files if one["role"] == "executable"]
+    assert (program["origin"], program["matched_by"]) == (made.executable, "header")
 
 
 @pytest.mark.parametrize("case", GAPS)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kernel dumps archived: on a host with all its files, on one without any, with a wrong vmlinux before the right."""
 
+import functools
 import json
 import os
 import re
@@ -9,22 +10,17 @@ import subprocess
 import sys
 
 import pytest
-from support import checkout, machine
+from support import checkout, command, machine
 from support.checkout import CHECKOUT
 from support.fleet import Fleet, default_hosts
 
 
-def savedump(*words, status):
-    done = subprocess.run(
-        [sys.executable, "-m", "savedump_core", *map(str, words)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=str(CHECKOUT)),
-    )  # fmt: skip
-    assert done.returncode == status, done.stderr.decode()
-    return done
+# An archive of some hundred MB, on a slow machine.
+savedump = functools.partial(command.savedump, timeout=600)
 
 
 def manifest(archive):
-    return json.loads(savedump("inspect", "--json", archive, status=0 if "whole" in archive.name else 3).stdout)
+    return json.loads(savedump("inspect", "--json", archive, status=0 if "whole" in archive.name else 3).out)
 
 
 def members(archive):
@@ -41,7 +37,7 @@ def whole(vmcores, tmp_path_factory):
 
 
 def test_everything_a_kernel_dump_needs(vmcores, whole):
-    assert savedump("verify", whole, status=0).stdout.decode().rstrip().endswith("intact, complete")
+    assert savedump("verify", whole, status=0).out.rstrip().endswith("intact, complete")
     here, release, said = members(whole), vmcores.release, vmcores.said("kdump61")
     assert {"vmcore", "dmesg.txt", "vmcore-dmesg.txt", "vmlinux-" + release, "run-crash.sh", "run-drgn.sh"} <= here
     assert "System.map-" + release in here
@@ -80,8 +76,8 @@ def test_a_host_without_debug_information_leaves_gaps_that_a_search_path_fills(v
     gaps = tmp_path / "gaps.tar.zst"
     done = savedump("archive", dump, "--sysroot", bare, "--format", "auto", "-o", gaps, status=3)
     said = vmcores.said("kdump61")
-    assert "vmlinux (loaded, build ID %s): missing" % said.build_id in done.stderr.decode()
-    assert "/usr/lib/debug/boot/vmlinux-%s" % vmcores.release in done.stderr.decode()
+    assert "vmlinux (loaded, build ID %s): missing" % said.build_id in done.error
+    assert "/usr/lib/debug/boot/vmlinux-%s" % vmcores.release in done.error
     document = manifest(gaps)
     needed = {(gap["module"], gap["build_id"]) for gap in document["missing"] if gap["needed"]}
     assert needed == {(name, module.build_id) for name, module in said.modules.items()} | {("vmlinux", said.build_id)}
@@ -106,10 +102,10 @@ def test_a_vmlinux_of_the_same_release_and_another_build_id_is_refused(vmcores, 
     done = savedump(
         "inspect", "-v", vmcores.kdump("rhel"), "--sysroot", root, "--search-path", vmcores.root(), status=0
     )
-    words = done.stdout.decode()
+    words = done.out
     assert "%s: other-build-id (%s)" % (decoy, other) in words and "%s: match" % original in words
     done = savedump("archive", vmcores.kdump("rhel"), "--sysroot", root, "--dry-run", status=3)
-    assert "build ID %s" % build_id in done.stderr.decode() and other in done.stderr.decode()
+    assert "build ID %s" % build_id in done.error and other in done.error
 
 
 def test_a_split_set_is_archived_as_one(vmcores, tmp_path):
@@ -124,7 +120,7 @@ def test_a_split_set_is_archived_as_one(vmcores, tmp_path):
     lonely.mkdir()
     shutil.copy(vmcores.dumps / "oops61.mdf.split2", lonely)
     done = savedump("inspect", lonely / "oops61.mdf.split2", "--sysroot", vmcores.root(), status=3)
-    assert "whole      NO" in done.stdout.decode()
+    assert "whole      NO" in done.out
 
 
 def test_streamed_and_written_archives_are_the_same(vmcores, whole, tmp_path):
@@ -145,9 +141,7 @@ def test_the_module_of_another_release_of_a_root_is_not_taken(vmcores, tmp_path)
     xfs = next((vmcores.root() / "lib/modules").rglob("xfs.ko"))
     build_id = vmcores.said("kdump61").modules["xfs"].build_id
     (tree / "xfs.ko").write_bytes(xfs.read_bytes().replace(bytes.fromhex(build_id), b"\xee" * 20))
-    document = json.loads(
-        savedump("inspect", "--json", vmcores.kdump("rhel"), "--sysroot", root, status=3).stdout.decode()
-    )
+    document = json.loads(savedump("inspect", "--json", vmcores.kdump("rhel"), "--sysroot", root, status=3).out)
     (module,) = [module for module in document["modules"] if module["name"] == "xfs"]
     assert module["file"]["status"] == "mismatch"
     assert ["ee" * 20] == [one["detail"] for one in module["file"]["attempts"] if one["outcome"] == "other-build-id"]
@@ -216,4 +210,4 @@ def test_a_fleet_of_one_host_that_panicked(ansible, fleet_folder, vmcores, tmp_p
     assert of_process.name.startswith("archive-core")
     for archive in (of_kernel, of_process):
         assert archive.stat().st_mode & 0o777 == 0o600
-        assert savedump("verify", archive, status=0).stdout.decode().rstrip().endswith("intact, complete")
+        assert savedump("verify", archive, status=0).out.rstrip().endswith("intact, complete")

@@ -26,17 +26,19 @@ def environment():
     return dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, paths)))
 
 
-def savedump(*arguments, **options):
-    """Run it; a traceback fails the test."""
+def savedump(*arguments, status=None, timeout=60, **options):
+    """Run it; a traceback fails the test, and so does another exit status than `status`, if that is given. `timeout` is
+    in seconds."""
     done = subprocess.run(
         [sys.executable, "-m", "savedump_core"] + [str(argument) for argument in arguments],
         env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        timeout=60,
+        timeout=timeout,
         **options,
     )
     result = Done(done.returncode, done.stdout.decode(), done.stderr.decode())
     assert "Traceback" not in result.error, result.error
+    assert status is None or result.status == status, result.error
     return result

@@ -418,6 +418,8 @@ class Mapped(NamedTuple):
     """As the link map is to have it; None: the same as `path`. The executable's is always empty."""
     dumped: bool = True
     """False: the core has the segment with p_filesz 0, as coredump_filter without bit 4 leaves it."""
+    header_only: bool = False
+    """True: of the segment only the first page was dumped, as Linux does by default."""
 
 
 def dynamic_of(abi: Abi, content: bytes) -> Tuple[int, int]:
@@ -466,6 +468,7 @@ def process_core(abi: Abi = X86_64, modules: Sequence[Mapped] = (), pid: int = 4
         size = len(module.content) + -len(module.content) % page_size
         rows.append(FileRow(module.base, module.base + size, 0, module.path))
         image = with_dt_debug(abi, module.content, r_debug).ljust(size, b"\0") if module.dumped else b""
+        image = image[:page_size] if module.header_only else image
         loads.append(Segment(PT_LOAD, module.base, image, memsz=size, flags=R | X, align=page_size))
     pairs = [(AT_PAGESZ, page_size), (AT_UID, uid), (AT_GID, gid), (AT_EXECFN, stack + 8)]
     if modules:

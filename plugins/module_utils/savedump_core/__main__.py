@@ -11,7 +11,7 @@ from . import __version__
 from .cli import say
 from .errors import SavedumpError, UsageError, status_of
 
-VERBS = ("find", "inspect", "archive", "verify", "open")
+VERBS = ("find", "inspect", "archive", "verify", "open", "complete", "store")
 
 _DESCRIPTION = "Make core dumps self-contained: dump, executable, libraries and debug information in one archive."
 _EPILOG = """examples:
@@ -19,6 +19,7 @@ _EPILOG = """examples:
   savedump inspect core.1234       is it whole, and is everything it needs here?
   savedump verify ARCHIVE          is it intact?
   savedump open ARCHIVE            unpack it and start the debugger
+  savedump complete ARCHIVE        fill its gaps on another machine
 
 exit status: 0 complete, 3 archived with gaps, 64 usage, 65 not a dump or damaged, 66 no such file,
 69 a needed tool is missing, 73 cannot write, 74 I/O error, 75 busy, try later, 77 permission,
@@ -41,6 +42,10 @@ def _command(verb: str) -> Any:
         from .cli import archive as command
     elif verb == "verify":
         from .cli import verify as command
+    elif verb == "complete":
+        from .cli import complete as command
+    elif verb == "store":
+        from .cli import store as command
     else:
         from .cli import open as command
     return command

@@ -5,21 +5,24 @@ import hashlib
 import os
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Callable, FrozenSet, Iterable, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Iterable, List, NamedTuple, Optional, Tuple
 
 from .dumps import open_dump
 from .elf import dwarf
 from .elf.header import MAGIC
-from .errors import CannotWrite, SavedumpError, UsageError
+from .errors import UsageError
+from .gaps import with_packages
 from .manifest import dump_json, host_of, inspect_json, missing_list
 from .model import Dump, Entry, Findings, Json, Plan, SearchOptions
 from .search import search as search_files
-from .source import Source, may_be_dump, open_source
+from .source import Source, open_source
 from .sysroot import Held, Owner, Sysroot
 
 # What writes, unpacks or looks around is imported where it is needed: inspect has to be quick.
 if TYPE_CHECKING:
-    from .stores import FindReport
+    from .store import Stored
+    from .stores import Filters, FindReport
+    from .stores import Search as FindSearch
     from .unpack import Opened, Verified
     from .web.debuginfod import Client
 
@@ -103,23 +106,25 @@ def archive(
     makes this one's name carry its identity. `on_plan` is called when it is known what will be (or for a dry run: would
     be) written, `progress` with the bytes read so far: first with 0 when writing begins."""
     from . import archive as archiving
+    from . import naming
     from .plan import make_plan
 
     archive_format = archiving.choose_format(format)
-    if level is not None and archive_format in _LEVELS and not 1 <= level <= _LEVELS[archive_format]:
-        raise UsageError("%s has no level %d" % (archive_format, level), "choose 1 to %d" % _LEVELS[archive_format])
+    _check_level(archive_format, level)
     with open_source(path) as source, ExitStack() as stack:
         held = stack.enter_context(Held())
         dump, findings = _read(source, search, held, debuginfod)
-        plan = make_plan(dump, source.name, findings, Sysroot(search.sysroot), _beside(dump, source, search))
-        target, existing = (None, None) if output == STDOUT else _target(plan, output, archive_format, force)
+        plan = make_plan(dump, source.name, findings, Sysroot(search.sysroot), _beside(dump, findings, source, search))
+        target, existing = None, None
+        if output != STDOUT:
+            target, existing = naming.target(plan.name, plan.dump.identity, output, archive_format, force)
         if existing is not None and target is not None and not _lacks_less(plan, existing):
-            return _unchanged(target, existing, plan)
+            return _unchanged(target, existing, plan.size)
         if on_plan is not None:
             on_plan(plan)
         if dry_run:
             return _would_be(target, plan)
-        host, tool = host_of(search.sysroot), {"pyelftools": dwarf.version()}
+        host, tool = host_of(Sysroot(search.sysroot)), {"pyelftools": dwarf.version()}
         if progress is not None:
             progress(0)
         sources = [source] + [stack.enter_context(source.sibling(os.path.basename(part.path))) for part in dump.parts]
@@ -134,6 +139,11 @@ def archive(
         path=target, sha256=written.sha256, size=written.size, planned_size=plan.size, complete=plan.complete,
         changed=True, manifest=written.manifest,
     )  # fmt: skip
+
+
+def _check_level(archive_format: str, level: Optional[int]) -> None:
+    if level is not None and archive_format in _LEVELS and not 1 <= level <= _LEVELS[archive_format]:
+        raise UsageError("%s has no level %d" % (archive_format, level), "choose 1 to %d" % _LEVELS[archive_format])
 
 
 def verify(path: str) -> "Verified":
@@ -151,32 +161,123 @@ def open_archive(path: str, into: Optional[str] = None) -> "Opened":
     return unpack.unpack(path, into or ".")
 
 
-def find(paths: Iterable[str] = (), sysroot: str = "/") -> "FindReport":
-    """The dumps in every store of this host, or in and below these paths, and where was looked."""
+def complete(
+    path: str,
+    output: Optional[str] = None,
+    search: SearchOptions = SearchOptions(),
+    archives: Iterable[str] = (),
+    format: Optional[str] = None,
+    level: Optional[int] = None,
+    dry_run: bool = False,
+    force: bool = False,
+    on_plan: Optional[Callable[[Plan], None]] = None,
+    progress: Optional[Callable[[int], None]] = None,
+    debuginfod: "Optional[Client]" = None,
+) -> Archived:
+    """Fill the gaps of the archive at `path`, which is left as it is, from `search.search_paths`, from other archives
+    in and below the folders `archives` and from `debuginfod`'s servers, and write a new one.
+
+    `output` is a folder or the new archive's name; without it, NAME.completed.tar.gz beside the old one. The format is
+    the old one's, unless the name's ending or `format` says otherwise. If nothing can be filled, nothing is written,
+    and the result is about the old archive, with what was tried now; one of the same dump that is there already is left
+    alone if it lacks no more than the new one would, but for `force`. Raises SavedumpError or OSError."""
+    from . import archive as archiving
+    from . import naming
+    from .complete import prepared
+
+    before = naming.manifest_of(path)
+    if not before["missing"]:
+        return _unchanged(path, before, 0)
+    archive_format = archiving.choose_format(naming.format_of(path, output, format))
+    _check_level(archive_format, level)
+    target, existing = naming.completed(path, output, archive_format, before, force)
+    with prepared(path, target, search, archives, debuginfod) as ready:
+        if not ready.gains:
+            tried = dict(ready.before, missing=ready.manifest["missing"])
+            return _unchanged(path, tried, ready.plan.size)
+        if existing is not None and naming.lacks(existing["missing"]) <= naming.lacks(ready.manifest["missing"]):
+            return _unchanged(target, existing, ready.plan.size)
+        if on_plan is not None:
+            on_plan(ready.plan)
+        if dry_run:
+            return Archived(
+                path=target, sha256=None, size=None, planned_size=ready.plan.size,
+                complete=ready.manifest["complete"], changed=True, manifest=ready.manifest,
+            )  # fmt: skip
+        if progress is not None:
+            progress(0)
+        with archiving.atomic_file(target) as file:
+            written = archiving.write(
+                ready.plan, ready.sources, file, archive_format, level, ready.host, ready.tool, progress, ready.amend
+            )
+    return Archived(
+        path=target, sha256=written.sha256, size=written.size, planned_size=ready.plan.size,
+        complete=written.manifest["complete"], changed=True, manifest=written.manifest,
+    )  # fmt: skip
+
+
+def store(folder: str, archives: Iterable[str], dry_run: bool = False) -> "Stored":
+    """Put the files of these archives that a build ID proves into the content store `folder`, which is made if it is
+    not there. An archive with any problem is left out whole. Raises OSError or SavedumpError if the store cannot be
+    written."""
+    from . import store as storing
+
+    return storing.add(folder, archives, dry_run)
+
+
+def find(paths: Iterable[str] = (), sysroot: str = "/", filters: "Optional[Filters]" = None) -> "FindReport":
+    """The dumps in every store of this host, or in and below these paths, and where was looked. Of each what its first
+    pages say: inspect() reads the rest."""
+    search = finding(paths, sysroot, filters)
+    return search.report(tuple(search))
+
+
+def finding(paths: Iterable[str] = (), sysroot: str = "/", filters: "Optional[Filters]" = None) -> "FindSearch":
+    """As find(), one dump at a time: iterate over it, then ask for its report()."""
     from . import stores
 
-    return stores.find(tuple(paths), Sysroot(sysroot), may_be_dump, _describe)
+    return stores.Search(tuple(paths), Sysroot(sysroot), _describe, filters or stores.Filters())
 
 
-def _describe(path: str) -> Json:
-    """What find() says of one dump: everything but its modules. Raises BadDump if it is none."""
-    with open_source(path) as source:
-        return dump_json(open_dump(source, Sysroot("/")))
+def _describe(path: str, sure: bool) -> Optional[Json]:
+    """What find() says of one dump; None for no dump, if it is not `sure` that it is one. Raises BadDump."""
+    from .dumps.glance import glance
+    from .errors import BadDump
+    from .source.head import open_head
+
+    with open_head(path) as source:
+        try:
+            seen = glance(source)
+        except BadDump:
+            if sure or (source.damage and not source.container):
+                raise
+            return None
+    facts = dump_json(seen.dump)
+    facts.update(size=seen.size, complete=seen.complete, identity=None, claimed_size=seen.claimed_size)
+    if facts["process"] is not None:
+        facts["process"]["threads"] = seen.threads
+    return facts
 
 
 def _read(
     source: Source, options: SearchOptions, held: Held, debuginfod: "Optional[Client]"
 ) -> Tuple[Dump, Findings]:
     dump = open_dump(source, Sysroot(options.sysroot))
-    return dump, search_files(dump, options, held, _owner(source, dump), debuginfod, source.read_at)
+    findings = search_files(dump, options, held, _owner(source, dump), debuginfod, source.read_at)
+    return dump, with_packages(findings, Sysroot(options.sysroot))
 
 
-def _beside(dump: Dump, source: Source, options: SearchOptions) -> List[Entry]:
-    if dump.kernel is None:
-        return []
-    from . import beside
+def _beside(dump: Dump, findings: Findings, source: Source, options: SearchOptions) -> List[Entry]:
+    """What no debugger needs, and people do."""
+    if dump.kernel is not None:
+        from . import beside
 
-    return beside.entries(dump, source.uid, Sysroot(options.sysroot))
+        return beside.entries(dump, source.uid, Sysroot(options.sysroot))
+    if options.gdb_scripts:
+        from . import scripts
+
+        return scripts.entries(findings, Sysroot(options.sysroot))
+    return []
 
 
 def _owner(source: Source, dump: Dump) -> Optional[Owner]:
@@ -190,62 +291,21 @@ def _owner(source: Source, dump: Dump) -> Optional[Owner]:
     return None
 
 
-def _target(plan: Plan, output: str, archive_format: str, force: bool) -> Tuple[str, Optional[Json]]:
-    """Where to write, and the manifest of the archive of this dump that is there already."""
-    if not os.path.isdir(output):
-        if output.endswith("/") or not os.path.isdir(os.path.dirname(os.path.abspath(output))):
-            raise CannotWrite("there is no folder %s" % (os.path.dirname(output) or output), "make it first")
-        other = _archived_dump(output)
-        if other is None or force:
-            return output, None
-        if other["dump"]["identity"] == plan.dump.identity:
-            return output, other
-        raise CannotWrite("%s is there and is no archive of this dump" % output, "give another name, or --force")
-    for name in (plan.name, "%s-%s" % (plan.name, plan.dump.identity)):
-        target = os.path.normpath(os.path.join(output, "%s.%s" % (name, archive_format)))
-        other = _archived_dump(target)
-        if other is None:
-            return target, None
-        if other["dump"]["identity"] == plan.dump.identity:
-            return target, None if force else other
-    raise CannotWrite("%s is there already and is no archive" % target, "move it away")
-
-
-_NOT_AN_ARCHIVE: Json = {"dump": {"identity": None}}
-
-
-def _archived_dump(path: str) -> Optional[Json]:
-    """The manifest of the archive at this path; None if nothing is there."""
-    if not os.path.lexists(path):
-        return None
-    from . import unpack
-
-    try:
-        manifest = unpack.read_manifest(path)
-        _lacks(manifest["missing"])
-        return manifest if "identity" in manifest["dump"] and "complete" in manifest else _NOT_AN_ARCHIVE
-    except (SavedumpError, OSError, KeyError, TypeError):
-        return _NOT_AN_ARCHIVE
-
-
-def _lacks(missing: Iterable[Json]) -> FrozenSet[Tuple[str, str]]:
-    """What is missing, by module and kind: where it was looked for is another matter."""
-    return frozenset((gap["module"], gap["kind"]) for gap in missing)
-
-
 def _lacks_less(plan: Plan, manifest: Json) -> bool:
     """True if an archive made now would have something that the one there lacks, and lack nothing that it has."""
-    return _lacks(missing_list(plan.findings)) < _lacks(manifest["missing"])
+    from .naming import lacks
+
+    return lacks(missing_list(plan.findings)) < lacks(manifest["missing"])
 
 
-def _unchanged(target: str, manifest: Json, plan: Plan) -> Archived:
+def _unchanged(target: str, manifest: Json, planned_size: int) -> Archived:
     digest = hashlib.sha256()
     with open(target, "rb") as file:
         for chunk in iter(lambda: file.read(1 << 20), b""):
             digest.update(chunk)
         size = file.tell()
     return Archived(
-        path=target, sha256=digest.hexdigest(), size=size, planned_size=plan.size, complete=manifest["complete"],
+        path=target, sha256=digest.hexdigest(), size=size, planned_size=planned_size, complete=manifest["complete"],
         changed=False, manifest=manifest,
     )  # fmt: skip
 

@@ -51,14 +51,17 @@ def choose_format(name: str) -> str:
 
 def write(
     plan: Plan, sources: Sequence[Source], sink: Any, archive_format: str, level: Optional[int], host: Host, tool: Json,
-    progress: Optional[Progress] = None,
+    progress: Optional[Progress] = None, amend: Optional[Callable[[Json], Json]] = None,
 ) -> Written:  # fmt: skip
     """Write the archive into `sink`, which has write(bytes). `sources` are the dump's files, opened. Raises Busy if
-    anything changed meanwhile."""
+    anything changed meanwhile. `amend` gives the manifest its last words: of another host's archive they are that one's
+    own."""
     opened = {source.path: source for source in sources}
     digests: Dict[str, Optional[str]] = {entry.path: _hash_file(entry) for entry in plan.entries if _is_copied(entry)}
     digests.update((e.path, hashlib.sha256(e.data).hexdigest()) for e in plan.entries if e.data is not None)
     manifest = manifest_json(plan, digests, host, tool)
+    if amend is not None:
+        manifest = amend(manifest)
     counted = _Counted(sink)
     with _encoder(counted, archive_format, level) as encoder:
         tar = TarWriter(encoder, mtime=plan.dump.mtime_ns // 10**9)

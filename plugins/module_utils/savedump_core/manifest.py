@@ -3,15 +3,19 @@
 
 import json
 import os
+import re
 import sys
 import time
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional
 
 from . import __version__
-from .model import Dump, Entry, Findings, Json, Missing, ModuleFiles, Plan, Result
+from .model import DEBUG, MISMATCH, Dump, Entry, Findings, Json, Missing, ModuleFiles, Plan, Result
+from .sysroot import Sysroot, os_release
 
 DUMP_SCHEMA = "savedump.dump/1"
 MANIFEST_SCHEMA = "savedump.manifest/1"
+
+_ID = re.compile(r"(none|([0-9a-f]{2})+)\Z")
 
 
 class Host(NamedTuple):
@@ -24,24 +28,11 @@ class Host(NamedTuple):
     """ID, VERSION_ID and PRETTY_NAME of os-release(5), those that are there."""
 
 
-def host_of(sysroot_host_path: str) -> Host:
+def host_of(sysroot: Sysroot) -> Host:
     """This host, with the os-release of the given root."""
-    name = os.uname()
-    return Host(name.nodename, name.machine, name.release, _os_release(sysroot_host_path))
-
-
-def _os_release(root: str) -> Dict[str, str]:
-    values = {}
-    try:
-        with open(os.path.join(root, "etc/os-release"), "rb") as file:
-            lines = file.read(1 << 16).decode("utf-8", "replace").splitlines()
-    except OSError:
-        return {}
-    for line in lines:
-        key, _equals, value = line.partition("=")
-        if key in ("ID", "VERSION_ID", "PRETTY_NAME"):
-            values[key] = value.strip().strip("\"'")
-    return values
+    name, said = os.uname(), os_release(sysroot)
+    kept: Dict[str, str] = {key: said[key] for key in ("ID", "VERSION_ID", "PRETTY_NAME") if key in said}
+    return Host(name.nodename, name.machine, name.release, kept)
 
 
 def dump_json(dump: Dump) -> Json:
@@ -74,7 +65,13 @@ def dump_json(dump: Dump) -> Json:
 def inspect_json(dump: Dump, findings: Findings) -> Json:
     """The document of `inspect --json`."""
     document: Json = {"schema": DUMP_SCHEMA}
-    document.update(dump_json(dump))
+    document.update(_with_modules(dump, findings))
+    document["archive_complete"] = Plan(name="", dump=dump, findings=findings, entries=()).complete
+    return document
+
+
+def _with_modules(dump: Dump, findings: Findings) -> Json:
+    document = dump_json(dump)
     document["modules"] = [_module_json(files) for files in findings.files]
     document["modules_why"] = dump.modules_why
     return document
@@ -88,6 +85,7 @@ def _module_json(files: ModuleFiles) -> Json:
         "names": list(module.names),
         "build_id": _hex(module.build_id),
         "build_id_why": module.build_id_why,
+        "go_build_id": module.go_build_id.decode("ascii", "replace") if module.go_build_id else None,
         "start": _address(module.start),
         "end": _address(module.end),
         "executable": module.executable,
@@ -104,7 +102,14 @@ def _result_json(result: Optional[Result]) -> Optional[Json]:
         return None
     attempts = _attempts_json(result)
     if isinstance(result, Missing):
-        return {"status": result.status, "at": None, "matched_by": None, "attempts": attempts}
+        return {
+            "status": result.status,
+            "at": None,
+            "matched_by": None,
+            "package": _package_json(result),
+            "command": result.command,
+            "attempts": attempts,
+        }
     return {
         "status": "found",
         "at": result.at,
@@ -129,14 +134,27 @@ def missing_list(findings: Findings) -> List[Json]:
     return [_missing_json(missing, missing in gaps) for missing in findings.missing]
 
 
-def _missing_json(missing: Missing, needed: bool) -> Json:
+def needed(missing: Iterable[Json]) -> List[Json]:
+    """Of a manifest's "missing", the files without which the archive is not complete. Only a manifest of an older
+    version does not say of each whether it is."""
+    return [gap for gap in missing if gap.get("needed", gap.get("kind") != DEBUG)]
+
+
+def has_other_id(attempt: Json) -> bool:
+    """True of an attempt, as a manifest has it, if the file there has another build ID, or none: its `detail` is that.
+    Of any other file that is not the one, `detail` says what differs."""
+    detail = str(attempt.get("detail") or "")
+    return attempt.get("outcome") == MISMATCH and _ID.match(detail) is not None
+
+
+def _missing_json(missing: Missing, is_needed: bool) -> Json:
     want = missing.want
     return {
         "module": want.module,
         "kind": want.kind,
         "build_id": _hex(want.build_id),
         "status": missing.status,
-        "needed": needed,
+        "needed": is_needed,
         "package": _package_json(missing),
         "command": missing.command,
         "attempts": _attempts_json(missing),
@@ -147,14 +165,12 @@ def manifest_json(plan: Plan, digests: Mapping[str, Optional[str]], host: Host, 
     """manifest.json. `digests` has the SHA-256 of every member that was hashed beforehand, by path.
 
     "created" is the dump's own last change, not the clock: the same inputs give the same bytes."""
-    document = inspect_json(plan.dump, plan.findings)
-    del document["schema"]
     return {
         "schema": MANIFEST_SCHEMA,
         "created": _utc(plan.dump.mtime_ns),
         "tool": dict({"name": "savedump", "version": __version__}, **tool),
         "host": dict(host._asdict()),
-        "dump": document,
+        "dump": _with_modules(plan.dump, plan.findings),
         "files": [_entry_json(entry, digests.get(entry.path)) for entry in plan.entries],
         "missing": missing_list(plan.findings),
         "complete": plan.complete,

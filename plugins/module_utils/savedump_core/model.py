@@ -38,6 +38,8 @@ BY_HEADER = "header"
 """The same, but nothing of it was dumped besides its first page."""
 BY_DUMP = "dump"
 """It was rebuilt from the pages in the dump."""
+BY_SYMBOLS = "symbols"
+"""Of a System.map: every symbol that VMCOREINFO gives has the same address."""
 BY_PATH = "path"
 
 # What came of looking at one place.
@@ -161,7 +163,8 @@ class Dump(NamedTuple):
     modules_why: Optional[str] = None
     """Why the list of modules is not whole, else None."""
     parts: Tuple[Part, ...] = ()
-    """Of a split set: the other parts, in the order of memory; `path` is the one that was named."""
+    """Of a split set: the other parts, in the order of memory; `path` is the one that was named, wherever it stands
+    among them."""
     dmesg: Optional[bytes] = None
     """The kernel's log as text, if the dump is a kernel's and has it."""
     vmcoreinfo: Optional[bytes] = None
@@ -214,6 +217,9 @@ class Candidate(NamedTuple):
     the sysroot."""
     descriptor: Optional[int] = None
     """Open on the file, where no path leads to it (it was deleted, or taken out of a package): search closes it."""
+    trusted: Optional[str] = None
+    """BY_CRC and its like, for a file of a verified archive whose manifest says that it was matched so: what proved it
+    then may be gone."""
 
 
 class Attempt(NamedTuple):
@@ -242,6 +248,7 @@ class Package(NamedTuple):
 
     name: str
     version: str
+    """"" if nothing tells it."""
     kind: str
     """deb, rpm, apk, alpm or as the file's own .note.package says."""
 
@@ -268,6 +275,8 @@ class Found(NamedTuple):
     """Open on the file, where `at` is no path that can be opened, or may not be for long: its Held closes it."""
     features: Tuple[str, ...] = ()
     """What of the file not every debugger reads: see elf.file.ElfFile."""
+    package_note: Optional[bytes] = None
+    """Its .note.package, see elf.file.ElfFile."""
     package: Optional[Package] = None
 
 
@@ -324,13 +333,16 @@ class Findings(NamedTuple):
 
     @property
     def gaps(self) -> List[Missing]:
-        """The missing files that make an archive incomplete. Of a process: loaded and supplementary ones; a missing
-        debug file is listed, but a host without debug packages still makes a complete archive (docs/principles.md). Of
-        a kernel: all but the loaded file of a module whose debug file is there, for nothing opens without the rest."""
+        """The missing files that make an archive incomplete. Of a process: loaded ones, and what the debug information
+        that is packed is not whole without; a missing debug file is listed, but a host without debug packages still
+        makes a complete archive (docs/principles.md). Of a kernel: all but the loaded file of a module whose debug file
+        is there, for nothing opens without the rest."""
         return [missing for missing in self.missing if not self._dispensable(missing)]
 
     def _dispensable(self, missing: Missing) -> bool:
         want = missing.want
+        if want.kind in (SUPPLEMENTARY, SPLIT):
+            return not any(isinstance(files.debug, Found) for files in self.files if missing in files.results)
         if want.release is None:
             return want.kind == DEBUG
         debug = [files.debug for files in self.files if files.module.name == want.module]
@@ -347,7 +359,7 @@ class SearchOptions(NamedTuple):
     whole_vmlinux: bool = False
     """Keep what no debugger reads of vmlinux, too."""
     gdb_scripts: bool = False
-    """Pack the scripts that gdb would load for the files: pretty printers and their like. None of them can be proven."""
+    """Pack the scripts that gdb would load for the files, such as pretty printers. None of them can be proven."""
 
 
 class Entry(NamedTuple):
@@ -356,8 +368,9 @@ class Entry(NamedTuple):
     path: str
     """Beneath the archive's top folder; relative, with no "." or ".." in it."""
     role: str
-    """launcher, link, executable, library, debug, supplementary, thread-db or dump; of a kernel dump also vmlinux,
-    kernel-module, system-map, dmesg, config, vmcoreinfo and beside (what the crash kernel wrote beside the dump)."""
+    """launcher, link, executable, library, debug, supplementary, dwp, dwo, gdb-script, thread-db or dump; of a kernel
+    dump also vmlinux, kernel-module, system-map, dmesg, config, vmcoreinfo and beside (what the crash kernel wrote
+    beside the dump)."""
     size: int = 0
     origin: Optional[str] = None
     """The file on this host whose bytes it gets."""

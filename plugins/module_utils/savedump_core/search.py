@@ -10,7 +10,8 @@ from .elf import split
 from .elf.file import ElfFile, describe, spare_relocations
 from .elf.header import ReadAt
 from .errors import SavedumpError
-from .finders import CHAIN
+from .finders import CHAIN, from_dump
+from .finders.kernel_layout import PACKED
 from .model import (
     ABSENT,
     BY_BUILD_ID,
@@ -44,6 +45,7 @@ from .prove import Case, judge
 from .source import open_source
 from .sysroot import (
     Held,
+    Look,
     OnDisk,
     Owner,
     Refused,
@@ -59,6 +61,8 @@ from .sysroot import (
 if TYPE_CHECKING:
     from .web.debuginfod import Client
 
+# Of a file none of whose .dwo files is to be found, these are listed.
+_SHOWN_UNITS = 16
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL))
 
 
@@ -81,11 +85,14 @@ def search(
     owner: Optional[Owner] = None,
     debuginfod: "Optional[Client]" = None,
     read_at: Optional[ReadAt] = None,
+    known: Optional[Look] = None,
+    archives: Optional[Look] = None,
 ) -> Findings:
     """Look for every file the dump's modules need. `held` gets what has to stay open until the files are copied.
     `owner` is whose rights to use for paths that the dump names. `debuginfod` is the client of this run, if servers may
-    be asked; `read_at` reads the dump, for files that only its pages prove."""
-    seeker = _Seeker(dump.machine, dump.kernel or {}, options, held, owner, debuginfod, read_at)
+    be asked; `read_at` reads the dump, for files that only its pages prove. `known` has places that go
+    before all others, `archives` those in other archives."""
+    seeker = _Seeker(dump.machine, dump.kernel or {}, options, held, owner, debuginfod, read_at, known, archives)
     try:
         files = tuple(seeker.files_of(module) for module in dump.modules)
     finally:
@@ -112,6 +119,8 @@ class _Seeker:
         owner: Optional[Owner] = None,
         debuginfod: "Optional[Client]" = None,
         read_at: Optional[ReadAt] = None,
+        known: Optional[Look] = None,
+        archives: Optional[Look] = None,
     ) -> None:
         self._machine = machine
         self._release: Optional[str] = kernel.get("release")
@@ -119,7 +128,8 @@ class _Seeker:
         self._whole_vmlinux = options.whole_vmlinux
         self._held = held
         self._case = Case(machine=machine, dump=read_at, unverified=options.allow_unverified)
-        self._roots = Roots(Sysroot(options.sysroot), options.search_paths, debuginfod, read_at)
+        self._roots = Roots(Sysroot(options.sysroot), options.search_paths, debuginfod, read_at, archives)
+        self._known = known
         # A sysroot is the caller's word, not the dump's, and may lie where only the caller can look.
         self._owner = owner if self._roots.sysroot.root == "/" else None
         self._answers: Dict[Want, Tuple[Result, Optional[_Proven]]] = {}
@@ -193,9 +203,13 @@ class _Seeker:
         package = self._answer(blank._replace(paths=names, dwo_ids=ids))[0]
         if isinstance(package, Found):
             return (package,)
+        if len(proven.skeletons) >= split.MAX_SKELETONS:
+            why = "more than %d units of it are elsewhere" % (split.MAX_SKELETONS - 1)
+            too_many = Attempt(finder="search", path=proven.found.at, outcome=REFUSED, detail=why)
+            return (package._replace(attempts=package.attempts + (too_many,)),)
         wants = [blank._replace(paths=one.paths, dwo_ids=(one.dwo_id,)) for one in proven.skeletons]
         parts = tuple(self._answer(want)[0] for want in wants)
-        return parts if any(isinstance(part, Found) for part in parts) else (package,) + parts
+        return parts if any(isinstance(part, Found) for part in parts) else (package,) + parts[:_SHOWN_UNITS]
 
     def thread_db(self, files: Tuple[ModuleFiles, ...]) -> Optional[Found]:
         """libthread_db.so.1 for the debugger's word size: from beside the libc that was found, or from the host's own
@@ -263,6 +277,8 @@ class _Seeker:
         return Missing(want=want, status=_status(attempts), attempts=tuple(attempts)), None
 
     def _candidates(self, want: Want) -> Iterator[Union[Candidate, Attempt]]:
+        if self._known is not None:
+            yield from self._known(want)
         for finder in CHAIN:
             yield from finder.candidates(want, self._roots)
 
@@ -276,16 +292,22 @@ class _Seeker:
                 with rights_of(self._owner if candidate.named_by_dump else None):
                     descriptor = open_regular(host)
             on_disk = _describe(descriptor, host, want)
-            outcome, detail, matched_by = judge(want, on_disk, descriptor, self._case)
+            if candidate.trusted is not None:
+                outcome, detail, matched_by = MATCH, "", candidate.trusted
+            else:
+                # That a path is the same says nothing in another root, which may be any container's.
+                case = self._case._replace(unverified=False) if candidate.root else self._case
+                outcome, detail, matched_by = judge(want, on_disk, descriptor, case, finder == from_dump.NAME)
             if outcome != MATCH:
                 return Attempt(finder, shown, outcome, detail), None
+            skeletons = _skeletons(want, on_disk, descriptor)
             found = Found(
                 want=want, at=shown if keep else host, matched_by=matched_by, size=on_disk.identity.size,
                 build_id=on_disk.elf.build_id, attempts=(), mtime_ns=on_disk.identity.mtime_ns, inside=inside,
                 spare=self._spare(want, descriptor, on_disk), descriptor=descriptor if keep else None,
-                features=on_disk.elf.features,
+                features=on_disk.elf.features + (("split-dwarf",) if skeletons else ()),
+                package_note=on_disk.elf.package_note,
             )  # fmt: skip
-            skeletons = _skeletons(want, on_disk, descriptor)
             if keep:
                 self._held.keep(descriptor)
                 descriptor = None
@@ -344,7 +366,7 @@ def _kernel_names(module: str, release: str) -> Tuple[Tuple[str, ...], Tuple[str
     if module == VMLINUX:
         return ("vmlinux-" + release, VMLINUX), ("vmlinux-%s.debug" % release, "vmlinux.debug")
     names = _unique((module, module.replace("_", "-")))
-    packed = tuple(name + ".ko" + suffix for name in names for suffix in ("", ".xz", ".zst", ".gz"))
+    packed = tuple(name + ".ko" + suffix for name in names for suffix in ("",) + PACKED)
     return packed, tuple(name + suffix for name in names for suffix in (".ko.debug", ".ko"))
 
 
@@ -356,11 +378,11 @@ def _describe(descriptor: int, host_path: str, want: Want) -> OnDisk:
         if want.release is None:
             raise
     try:
-        with open_source(host_path) as source:
+        with open_source(host_path, descriptor) as source:
             if source.compression is None:
                 raise Refused("not an ELF file")
             elf = describe(source.read_at, source.size)
-            status = os.stat(host_path)
+            status = os.fstat(descriptor)
     except SavedumpError as error:
         raise Refused(error.message) from None
     return OnDisk(host_path=host_path, identity=source.identity, elf=elf, uid=status.st_uid, mode=status.st_mode)

@@ -16,22 +16,27 @@ from typing import (
     Callable,
     Dict,
     Hashable,
+    Iterable,
     Iterator,
     List,
     NamedTuple,
     Optional,
     Tuple,
     TypeVar,
+    Union,
 )  # fmt: skip
 
 from .elf.file import ElfFile, describe
 from .elf.header import ReadAt
 from .errors import BadDump
+from .model import Attempt, Candidate, Want
 
 if TYPE_CHECKING:
     from .web.debuginfod import Client
 
 T = TypeVar("T")
+# Places that somebody else knows for a want.
+Look = Callable[[Want], Iterable[Union[Candidate, Attempt]]]
 
 # The kernel's own limit on links in one path (include/linux/namei.h, MAXSYMLINKS).
 MAX_LINKS = 40
@@ -145,6 +150,23 @@ def _kind_of(mode: int) -> str:
     return "not a regular file"
 
 
+def os_release(sysroot: Sysroot) -> Dict[str, str]:
+    """os-release(5): {} where there is none."""
+    values: Dict[str, str] = {}
+    for path in ("/etc/os-release", "/usr/lib/os-release"):
+        try:
+            with regular_file(sysroot.resolve(path).host_path) as file:
+                lines = file.read(1 << 16).decode("utf-8", "replace").splitlines()
+        except (OSError, Refused):
+            continue
+        for line in lines:
+            key, equals, value = line.partition("=")
+            if equals:
+                values.setdefault(key, value.strip().strip("\"'"))
+        break
+    return values
+
+
 class OnDisk(NamedTuple):
     """An ELF file that was opened, described and closed again."""
 
@@ -237,11 +259,13 @@ class Roots:
         search_paths: Tuple[str, ...] = (),
         debuginfod: "Optional[Client]" = None,
         dump: Optional[ReadAt] = None,
+        archives: "Optional[Look]" = None,
     ) -> None:
         self.sysroot = sysroot
         self.search_paths = search_paths
         self.debuginfod = debuginfod
         self.dump = dump
+        self.archives = archives
         self._remembered: Dict[Hashable, Any] = {}
         self._by_build_id: Dict[str, Dict[bytes, str]] = {}
         self._below: Dict[Tuple[Optional[str], str], Dict[str, List[str]]] = {}

@@ -3,13 +3,14 @@
 
 import argparse
 import os
+import shlex
 import sys
 from typing import List, Optional
 
 from .. import api
 from ..errors import COMPLETE, GAPS, UsageError
-from ..manifest import missing_list
-from ..model import ARCHIVE_FORMATS, BY_BUILD_ID, MISMATCH, VMLINUX, Found, Json, Plan
+from ..manifest import has_other_id, missing_list, needed
+from ..model import ARCHIVE_FORMATS, BY_BUILD_ID, BY_DUMP, VMLINUX, Found, Json, Plan
 from . import instead, options, say
 
 NAME = "archive"
@@ -43,6 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--whole-vmlinux", action="store_true",
         help="keep the .rela.debug sections of vmlinux, half of it, which no debugger reads",
     )  # fmt: skip
+    parser.add_argument(
+        "--gdb-scripts", action="store_true",
+        help="also pack the host's scripts for gdb (pretty printers, python3-gdb.py); run-gdb.sh runs them if told to",
+    )  # fmt: skip
     parser.add_argument("--nice", action="store_true", help="lowest priority for processor and disk")
     options.add_search(parser)
     options.add_json(parser)
@@ -70,7 +75,9 @@ def run(args: argparse.Namespace) -> int:
         if not args.quiet:
             _warn(plan)
 
-    search = options.search(args)._replace(whole_vmlinux=args.whole_vmlinux)
+    search = options.search(args)._replace(
+        whole_vmlinux=args.whole_vmlinux, gdb_scripts=args.gdb_scripts
+    )
     with instead.of_no_dump(args.dump), say.Work("compressing archive...", stream, args.quiet) as work:
         archived = api.archive(
             args.dump, output=args.output, search=search, format=args.format or _format(args.output), level=args.level,
@@ -90,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     elif archived.path is not None:
         tell("archive created: %s" % archived.path)
     if not args.quiet:
-        _say_next(say.needed(missing))
+        _say_next(needed(missing), None if args.dry_run and archived.changed else archived.path or "ARCHIVE")
     return COMPLETE if archived.complete else GAPS
 
 
@@ -117,9 +124,12 @@ def _warn(plan: Plan) -> None:
     debug = len(plan.findings.missing) - len(plan.findings.gaps)
     if debug and plan.dump.kernel is None:
         wanted = len([files for files in plan.findings.files if files.file is not None])
-        say.note("savedump: no debug information here for %d of %d modules (inspect lists them)" % (debug, wanted))
+        say.note("savedump: no debug information for %d of %d modules (see inspect -v, complete)" % (debug, wanted))
     for entry in plan.entries:
-        if entry.matched_by not in (None, BY_BUILD_ID) and entry.role not in ("thread-db", "system-map"):
+        # Of the last two the dump knows no build ID.
+        if entry.matched_by == BY_DUMP:
+            say.note("savedump: %s" % entry.origin)
+        elif entry.matched_by not in (None, BY_BUILD_ID) and entry.role not in ("thread-db", "system-map"):
             say.note("savedump: %s is in the archive by its %s alone" % (entry.origin, entry.matched_by))
 
 
@@ -127,7 +137,7 @@ def _say_gaps(incomplete_why: Optional[str], missing: List[Json], modules_why: O
     """Why an archive is not complete."""
     if incomplete_why:
         say.note("savedump: the dump is not whole: %s" % incomplete_why)
-    for gap in say.needed(missing):
+    for gap in needed(missing):
         for line in gap_lines(gap):
             say.note(line)
     if modules_why:
@@ -135,21 +145,28 @@ def _say_gaps(incomplete_why: Optional[str], missing: List[Json], modules_why: O
 
 
 def gap_lines(gap: Json) -> List[str]:
-    """A missing file with every place tried, both build IDs where they differ."""
+    """A missing file with every place tried, both build IDs where they differ, and what would fill the gap."""
     build_id = gap["build_id"] or "none in the dump"
     lines = ["savedump: %s (%s, build ID %s): %s" % (gap["module"], gap["kind"], build_id, gap["status"])]
     for one in gap["attempts"]:
-        what = "build ID " if one["outcome"] == MISMATCH else ""
+        what = "build ID " if has_other_id(one) else ""
         detail = " (%s%s)" % (what, one["detail"]) if one["detail"] else ""
         lines.append("    %s %s: %s%s" % (one["finder"], one["path"], one["outcome"], detail))
+    package = gap.get("package")
+    if package:
+        lines.append(("    package %s %s" % (package["name"], package["version"])).rstrip())
+    if gap.get("command"):
+        lines.append("    to fill it: %s" % gap["command"])
     return lines
 
 
-def _say_next(gaps: List[Json]) -> None:
-    """The last words: what is missing, and what to do about it."""
+def _say_next(gaps: List[Json], path: Optional[str]) -> None:
+    """The last words: what is missing, and what to do about it, now or with the archive of this path."""
     if not gaps:
         return
     unproven = any(gap["status"] == "unverified" for gap in gaps)
     say.note("savedump: %d file%s missing; give --search-path DIR and run it again%s" % (
         len(gaps), "" if len(gaps) == 1 else "s",
         ", or --allow-unverified for what nothing proves" if unproven else ""))  # fmt: skip
+    if path is not None:
+        say.note("savedump: or later, on any machine: %s complete %s" % (say.program(), shlex.quote(path)))

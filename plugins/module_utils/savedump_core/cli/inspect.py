@@ -32,15 +32,15 @@ def run(args: argparse.Namespace) -> int:
     with instead.of_no_dump(args.path):
         document = api.inspect(args.path, options.search(args), options.client(args))
     if document["schema"] != MANIFEST_SCHEMA:
-        return _report(args, document, document)
+        return _report(args, document, document, document["archive_complete"])
     try:
-        return _report(args, document, document["dump"])
+        return _report(args, document, document["dump"], document["complete"])
     except (AttributeError, KeyError, TypeError, ValueError):
         # It may have been written by anybody.
         raise BadDump("%s: its manifest.json is damaged" % args.path) from None
 
 
-def _report(args: argparse.Namespace, document: Dict[str, Any], dump: Dict[str, Any]) -> int:
+def _report(args: argparse.Namespace, document: Dict[str, Any], dump: Dict[str, Any], complete: bool) -> int:
     if args.json:
         say.document(document)
     else:
@@ -48,25 +48,10 @@ def _report(args: argparse.Namespace, document: Dict[str, Any], dump: Dict[str, 
         if dump is not document:
             say.out("archive    made on %s by savedump %s, %s" % (
                 document["host"]["nodename"], document["tool"]["version"],
-                "complete" if document["complete"] else "with gaps"))  # fmt: skip
+                "complete" if complete else "with gaps"))  # fmt: skip
             say.out("note       only its manifest was read; %s verify checks the rest" % say.program())
         _modules(dump["modules"], args.verbose > 0)
-    return COMPLETE if _complete(dump) else GAPS
-
-
-def _complete(dump: Dict[str, Any]) -> bool:
-    modules = dump["modules"]
-    if dump["kernel"]:
-        return dump["complete"] and not dump["modules_why"] and all(_opens(module) for module in modules)
-    wanted = [one for module in modules for one in (module["file"], module["supplementary"]) if one]
-    known = any(module["executable"] for module in modules)
-    return dump["complete"] and known and all(one["status"] == "found" for one in wanted)
-
-
-def _opens(module: Dict[str, Any]) -> bool:
-    """True if a kernel debugger has what it needs of vmlinux or a kernel module."""
-    needed = [module["debug"]] + ([module["file"]] if module["executable"] else [])
-    return all(one["status"] == "found" for one in needed + [module["supplementary"]] if one)
+    return COMPLETE if complete else GAPS
 
 
 def _describe(path: str, dump: Dict[str, Any], verbose: bool) -> None:
@@ -121,8 +106,10 @@ def _modules(modules: List[Dict[str, Any]], verbose: bool) -> None:
         say.out("%-10s %-10s %-40s  %s" % (
             _status(module["file"]), _status(module["debug"]), module["build_id"] or "-",
             module["path"] or module["name"]))  # fmt: skip
-        for key in ("file", "debug", "supplementary"):
-            result = module[key]
+        results = [(key, module[key]) for key in ("file", "debug", "supplementary")]
+        # The first archives that were made say nothing of split debug information.
+        results += [("split", result) for result in module.get("split", ())]
+        for key, result in results:
             if result and (verbose or (key != "debug" and result["status"] != "found")):
                 for line in say.attempts(result["attempts"]):
                     say.out("    %s: %s" % (key, line))

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
 
 def add_search(parser: argparse.ArgumentParser) -> None:
+    add_sources(parser)
+    parser.add_argument("--sysroot", metavar="DIR", default="/", help="look up the paths in the dump beneath DIR")
+
+
+def add_sources(parser: argparse.ArgumentParser) -> None:
+    """Where to look beyond what every host has, and what to take."""
     parser.add_argument(
         "--search-path", metavar="DIR", action="append", default=[],
         help="also look for executables, libraries and debug information here; may be given again",
@@ -21,7 +27,6 @@ def add_search(parser: argparse.ArgumentParser) -> None:
         "--debuginfod", metavar="URL", action="append", default=[],
         help="ask this debuginfod server for what is not here; may be given again; env: those of $DEBUGINFOD_URLS",
     )  # fmt: skip
-    parser.add_argument("--sysroot", metavar="DIR", default="/", help="look up the paths in the dump beneath DIR")
     parser.add_argument(
         "--allow-unverified", action="store_true",
         help="take files that nothing but their path speaks for (the dump has no build ID); they are marked so",
@@ -31,7 +36,7 @@ def add_search(parser: argparse.ArgumentParser) -> None:
 def search(args: argparse.Namespace) -> SearchOptions:
     return SearchOptions(
         search_paths=tuple(args.search_path),
-        sysroot=args.sysroot,
+        sysroot=getattr(args, "sysroot", "/"),
         allow_unverified=args.allow_unverified,
     )
 

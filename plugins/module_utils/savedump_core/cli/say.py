@@ -7,7 +7,6 @@ import time
 from typing import Any, List, Optional
 
 from ..manifest import to_bytes
-from ..model import DEBUG
 
 _SHOWN_AFTER_S = 1.0
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
@@ -73,11 +72,6 @@ def failed(error: OSError) -> None:
     """An OSError as one line: what, and where."""
     where = ": %s" % error.filename if error.filename else ""
     note("savedump: %s%s" % (error.strerror or error, where))
-
-
-def needed(missing: List[Any]) -> List[Any]:
-    """Of a manifest's "missing", the files without which it is not complete."""
-    return [gap for gap in missing if gap.get("needed", gap["kind"] != DEBUG)]
 
 
 def attempts(trail: List[Any]) -> List[str]:

@@ -5,6 +5,7 @@ import argparse
 
 from .. import api
 from ..errors import COMPLETE, BadDump
+from ..manifest import needed
 from . import instead, options, say
 
 NAME = "verify"
@@ -27,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
         say.document(verified.as_json())
     elif verified.intact:
         say.out("%s: intact, %s" % (args.archive, "complete" if verified.complete else "with gaps"))
-        for missing in say.needed(verified.manifest["missing"]):
+        for missing in needed(verified.manifest["missing"]):
             say.out("    missing: %s (%s)" % (missing["module"], missing["kind"]))
     else:
         say.out("%s: DAMAGED" % args.archive)

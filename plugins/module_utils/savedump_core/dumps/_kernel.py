@@ -4,12 +4,11 @@
 from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Tuple
 
 from ..kernel.capture import Capture, NotDumped, Utsname
-from ..model import Dump, Json, Module, Part
+from ..model import VMLINUX, Dump, Json, Module, Part
 
 if TYPE_CHECKING:
     from ..kernel.facts import Facts
 
-VMLINUX = "vmlinux"
 MAX_WARNINGS = 32
 
 # The keys of Dump.kernel, which every kernel dump has; None where it is not known.

@@ -31,6 +31,7 @@ from ..elf.memory import Memory
 from ..errors import BadDump
 from ..model import VDSO, Dump, Module, Process, Signal
 from ..sysroot import Refused, Sysroot, open_regular
+from . import _pieces
 
 KIND = "core"
 
@@ -98,7 +99,7 @@ def open_dump(source: Any, sysroot: Sysroot) -> Dump:
     source.expect(end)
     memory = Memory(header, iter_segments(header, raw), source.read_at)
     _announce(source, memory, found)
-    modules, all_modules = _modules(memory, header, found, sysroot, warnings)
+    modules, all_modules = _modules(source, memory, header, found, sysroot, warnings)
     complete, why = _completeness(source, end)
     if not all_modules:
         complete, why = False, why or "it has more modules than are read (%d were): the rest is unknown" % len(modules)
@@ -272,7 +273,7 @@ def _announce(source: Any, memory: Memory, found: _Notes) -> None:
 
 
 def _modules(
-    memory: Memory, header: Header, found: _Notes, sysroot: Sysroot, warnings: List[str]
+    source: Any, memory: Memory, header: Header, found: _Notes, sysroot: Sysroot, warnings: List[str]
 ) -> Tuple[List[Module], bool]:
     """The modules, the executable first, and whether these are all."""
     images, all_images = _images(memory, found)
@@ -285,6 +286,7 @@ def _modules(
     if interpreter is not None and interpreter not in names:
         names[interpreter] = _interpreter_on_disk(layout.row_at(found.auxv.get(notes.AT_PHDR, 0)), sysroot)
     vdso = found.auxv.get(notes.AT_SYSINFO_EHDR)
+    pieces = _pieces.pieces_of(source, memory, layout.images, layout.row_at, warnings)
     modules = []
     for path, one in layout.images:
         if path is None and one.base == vdso:
@@ -293,8 +295,10 @@ def _modules(
         others, soname = names.get(one.base, []), _text(one.soname)
         if path is None and not others and soname is None and one.build_id is None:
             continue
-        why = one.build_id_why
-        modules.append(_module(path, others, soname, one.build_id, why, one.base, one.end, one.base == executable))
+        module = _module(
+            path, others, soname, one.build_id, one.build_id_why, one.base, one.end, one.base == executable
+        )
+        modules.append(module._replace(go_build_id=one.go_build_id, pieces=pieces.get(one.base, ())))
     seen = {path for path, _one in layout.images}
     for path, rows in layout.by_path.items():
         start, others = rows[0].start, names.get(rows[0].start, [])

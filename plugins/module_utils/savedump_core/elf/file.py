@@ -20,21 +20,42 @@ from .header import (
     parse_segments,
     segment_size,
 )  # fmt: skip
+from .sections import (
+    SHF_COMPRESSED,
+    SHF_EXECINSTR,
+    SHT_NOBITS,
+    SHT_NOTE,
+    SHT_NULL,
+    SHT_PROGBITS,
+    SHT_RELA,
+    ZLIB,
+    ZLIB_GNU,
+    ZSTD,
+    Section,
+    can_decompress,
+    compression_of,
+    content_reader,
+    sections,
+)  # fmt: skip
 
-SHT_NULL, SHT_PROGBITS, SHT_RELA, SHT_NOTE, SHT_NOBITS = 0, 1, 4, 7, 8
-SHF_EXECINSTR = 4
-MAX_SECTIONS = 1 << 16
-MAX_SECTION_NAMES = 4 << 20
+__all__ = ["SHT_NULL", "AltLink", "DebugLink", "ElfFile", "crc32", "describe", "spare_relocations"]
+
 MAX_LINK = 8192
 # A build ID is one of the first few notes of a file; what has more to look through than this hides something.
 MAX_NOTE_PARTS = 64
 MAX_NOTE_BYTES = 1 << 20
 
 _DEBUG_INFO = (b".debug_info", b".zdebug_info")
-_DEBUG_LINK, _ALT_LINK = b".gnu_debuglink", b".gnu_debugaltlink"
-_NAMES = _DEBUG_INFO + (_DEBUG_LINK, _ALT_LINK)
+_DEBUG_LINK, _ALT_LINK, _SUP = b".gnu_debuglink", b".gnu_debugaltlink", b".debug_sup"
+_MINI, _ADDRESSES, _UNIT_INDEX = b".gnu_debugdata", (b".debug_addr", b".zdebug_addr"), b".debug_cu_index"
+_NAMES = frozenset(_DEBUG_INFO + _ADDRESSES + (_DEBUG_LINK, _ALT_LINK, _SUP, _MINI, _UNIT_INDEX))
 _SPARE = b".rela.debug"
-_LONGEST_NAME = 32
+# Also of a copy that does without them already: SHT_NULL is what that makes of their type.
+_CUT = (SHT_RELA, SHT_NULL)
+# Debug sections asked how they are compressed; a file has some ten, and one answer.
+_MAX_ASKED = 32
+
+MINI_DEBUG_INFO, SPLIT_UNKNOWN, PACKAGE_OF_UNITS = "mini-debug-info", "split-unknown", "dwp"
 
 
 class DebugLink(NamedTuple):
@@ -45,10 +66,12 @@ class DebugLink(NamedTuple):
 
 
 class AltLink(NamedTuple):
-    """.gnu_debugaltlink: the supplementary file's path, absolute or relative to the file that holds the link."""
+    """.gnu_debugaltlink, or .debug_sup of DWARF 5: the supplementary file's path, absolute or relative to the file that
+    holds the link."""
 
     path: bytes
     build_id: bytes
+    """What .debug_sup calls the checksum; dwz makes it as it makes a build ID."""
 
 
 class ElfFile(NamedTuple):
@@ -56,6 +79,7 @@ class ElfFile(NamedTuple):
 
     header: Header
     build_id: Optional[bytes]
+    """Of a supplementary file that has .debug_sup and no build ID: the checksum in there."""
     has_debug_info: bool
     debug_only: bool
     """True if its code was left out: what objcopy --only-keep-debug makes."""
@@ -63,22 +87,11 @@ class ElfFile(NamedTuple):
     alt_link: Optional[AltLink]
     go_build_id: Optional[bytes] = None
     features: Tuple[str, ...] = ()
-    """What not every debugger reads: "mini-debug-info" (.gnu_debugdata), "zlib", "zlib-gnu" or "zstd" (compressed debug
-    sections), "split-dwarf"."""
+    """What not every debugger reads: "mini-debug-info" (.gnu_debugdata); "zlib", "zlib-gnu" or "zstd" (how its debug
+    sections are compressed); "dwp" (units of split DWARF, with an index); "split-unknown" (its debug information may be
+    split, and is compressed in a way that cannot be read here). "split-dwarf" takes a look at all units: search."""
     package_note: Optional[bytes] = None
     """.note.package: JSON (systemd's "Package Metadata for Executable Files")."""
-
-
-class _Section(NamedTuple):
-    name: bytes
-    """Its beginning: _LONGEST_NAME bytes at most."""
-    type: int
-    flags: int
-    offset: int
-    size: int
-    align: int
-    type_at: int
-    """Where the file holds its sh_type."""
 
 
 def describe(read_at: ReadAt, size: int) -> ElfFile:
@@ -86,24 +99,48 @@ def describe(read_at: ReadAt, size: int) -> ElfFile:
     header = parse_header(read_at(0, HEADER_SIZE))
     if header is None:
         raise BadDump("not an ELF file")
-    named: Dict[bytes, _Section] = {}
-    with_notes: List[_Section] = []
+    named: Dict[bytes, Section] = {}
+    with_notes: List[Section] = []
+    debug: List[Section] = []
     code = set()
-    for section in _sections(header, read_at):
+    for section in sections(header, read_at):
         if section.type == SHT_NOTE:
             with_notes.append(section)
         if section.flags & SHF_EXECINSTR and section.size:
             code.add(section.type)
-        if section.name in _NAMES and (section.offset + section.size <= size or section.type == SHT_NOBITS):
+        fits = section.offset + section.size <= size or section.type == SHT_NOBITS
+        if section.name in _NAMES and fits:
             named.setdefault(section.name, section)
+        if section.name.startswith((b".debug_", b".zdebug_")) and section.has_bytes:
+            debug.append(section)
+    ids = _file_notes(header, with_notes, read_at)
+    alt_link, own_id = _sup(_content(named.get(_SUP), header, read_at))
     return ElfFile(
         header=header,
-        build_id=_build_id(header, with_notes, read_at),
+        build_id=ids.build_id or own_id,
         has_debug_info=any(_has_bytes(named.get(name)) for name in _DEBUG_INFO),
         debug_only=SHT_NOBITS in code and SHT_PROGBITS not in code,
-        debug_link=_debug_link(header, _content(named.get(_DEBUG_LINK), read_at)),
-        alt_link=_alt_link(_content(named.get(_ALT_LINK), read_at)),
+        debug_link=_debug_link(header, _content(named.get(_DEBUG_LINK), header, read_at)),
+        alt_link=_alt_link(_content(named.get(_ALT_LINK), header, read_at)) or alt_link,
+        go_build_id=ids.go_build_id,
+        features=_features(header, named, debug, read_at),
+        package_note=ids.package,
     )
+
+
+def _features(
+    header: Header, named: Dict[bytes, Section], debug: List[Section], read_at: ReadAt
+) -> Tuple[str, ...]:
+    packed = [one for one in debug if one.flags & SHF_COMPRESSED or one.name.startswith(b".z")]
+    ways = {compression_of(one, header, read_at) for one in packed[:_MAX_ASKED]}
+    found = [MINI_DEBUG_INFO] if _has_bytes(named.get(_MINI)) else []
+    found += [way for way in (ZLIB, ZLIB_GNU, ZSTD) if way in ways]
+    if _has_bytes(named.get(_UNIT_INDEX)):
+        found.append(PACKAGE_OF_UNITS)
+    # Without .debug_addr nothing is split: elf/split.py.
+    if any(_has_bytes(named.get(name)) for name in _ADDRESSES) and not all(map(can_decompress, ways)):
+        found.append(SPLIT_UNKNOWN)
+    return tuple(found)
 
 
 def spare_relocations(read_at: ReadAt, size: int) -> List[Cut]:
@@ -116,8 +153,8 @@ def spare_relocations(read_at: ReadAt, size: int) -> List[Cut]:
     return [
         Cut(name=section.name.decode("ascii", "replace"), offset=section.offset, size=section.size,
             type_at=section.type_at)
-        for section in _sections(header, read_at)
-        if section.type == SHT_RELA and section.name.startswith(_SPARE) and section.offset + section.size <= size
+        for section in sections(header, read_at)
+        if section.type in _CUT and section.name.startswith(_SPARE) and section.offset + section.size <= size
     ]  # fmt: skip
 
 
@@ -129,48 +166,46 @@ def crc32(chunks: Iterator[bytes]) -> int:
     return value
 
 
-def _has_bytes(section: Optional[_Section]) -> bool:
-    return section is not None and section.type != SHT_NOBITS and section.size > 0
+def _has_bytes(section: Optional[Section]) -> bool:
+    return section is not None and section.has_bytes
 
 
-def _content(section: Optional[_Section], read_at: ReadAt) -> bytes:
-    if section is None or not _has_bytes(section) or section.size > MAX_LINK:
+def _content(section: Optional[Section], header: Header, read_at: ReadAt) -> bytes:
+    """A small section's; .debug_sup may be compressed as any other of debug information."""
+    if section is None or not section.has_bytes or section.size > MAX_LINK:
         return b""
-    return read_at(section.offset, section.size)
+    reader = content_reader(section, header, read_at)
+    return reader(0, MAX_LINK) if reader is not None else b""
 
 
-def _sections(header: Header, read_at: ReadAt) -> Iterator[_Section]:
-    entry = 64 if header.bits == 64 else 40
-    if not header.shoff or header.shentsize != entry or not header.shstrndx < header.shnum <= MAX_SECTIONS:
-        return
-    raw = read_at(header.shoff, entry * header.shnum)
-    if len(raw) < entry * header.shnum:
-        return
-    layout = header.order + ("IIQQQQIIQQ" if header.bits == 64 else "10I")
-    strings = struct.unpack_from(layout, raw, header.shstrndx * entry)
-    names = read_at(strings[4], min(strings[5], MAX_SECTION_NAMES))
-    rows = struct.iter_unpack(layout, raw)
-    for index, (name, kind, flags, _addr, offset, length, _link, _info, align, _entsize) in enumerate(rows):
-        yield _Section(
-            name=names[name : name + _LONGEST_NAME + 1].split(b"\0", 1)[0], type=kind, flags=flags, offset=offset,
-            size=length, align=align, type_at=header.shoff + index * entry + 4,
-        )  # fmt: skip
-
-
-def _build_id(header: Header, with_notes: List[_Section], read_at: ReadAt) -> Optional[bytes]:
+def _file_notes(header: Header, with_notes: List[Section], read_at: ReadAt) -> notes.FileNotes:
     """By section first: `objcopy --only-keep-debug` keeps the note section and leaves PT_NOTE pointing elsewhere."""
     parts = [(section.offset, section.size, section.align) for section in with_notes]
-    if header.phentsize == segment_size(header):
-        segments = parse_segments(header, read_at(header.phoff, header.phentsize * header.phnum))
-        parts += [(one.offset, one.filesz, one.align) for one in segments if one.type == PT_NOTE]
-    budget = MAX_NOTE_BYTES
+    found = _first_notes(header, parts, read_at)
+    if found.build_id or found.go_build_id:
+        return found
+    return _merged(found, _first_notes(header, _note_segments(header, read_at), read_at))
+
+
+def _first_notes(header: Header, parts: List[Tuple[int, int, int]], read_at: ReadAt) -> notes.FileNotes:
+    """The first of each kind in these places: (offset, size, alignment)."""
+    found, budget = notes.FileNotes(), MAX_NOTE_BYTES
     for offset, size, align in parts[:MAX_NOTE_PARTS]:
         data = read_at(offset, min(size, budget))
         budget -= len(data)
-        found = notes.build_id(data, header.order, align)
-        if found:
-            return found
-    return None
+        found = _merged(found, notes.file_notes(data, header.order, align))
+    return found
+
+
+def _merged(first: notes.FileNotes, second: notes.FileNotes) -> notes.FileNotes:
+    return notes.FileNotes(*(one or other for one, other in zip(first, second)))
+
+
+def _note_segments(header: Header, read_at: ReadAt) -> List[Tuple[int, int, int]]:
+    if header.phentsize != segment_size(header):
+        return []
+    segments = parse_segments(header, read_at(header.phoff, header.phentsize * header.phnum))
+    return [(one.offset, one.filesz, one.align) for one in segments if one.type == PT_NOTE]
 
 
 def _debug_link(header: Header, content: bytes) -> Optional[DebugLink]:
@@ -187,3 +222,19 @@ def _alt_link(content: bytes) -> Optional[AltLink]:
     if not path or not nul or not 0 < len(build_id) <= notes.MAX_BUILD_ID:
         return None
     return AltLink(path=path, build_id=build_id)
+
+
+def _sup(content: bytes) -> Tuple[Optional[AltLink], Optional[bytes]]:
+    """.debug_sup (DWARF 5 section 7.3.6): version, whether this is the supplementary file, the other's name, ULEB128
+    length of the checksum, checksum. The link to a supplementary file, or a supplementary file's own checksum."""
+    # The version is 5 in either byte order, and a file's name follows the flag.
+    if len(content) < 4 or 5 not in (content[0], content[1]) or content[2] > 1:
+        return None, None
+    path, nul, rest = content[3:].partition(b"\0")
+    # A checksum of up to 64 bytes has a length of one byte.
+    checksum = rest[1 : 1 + rest[0]] if rest else b""
+    if not nul or not 0 < len(checksum) <= notes.MAX_BUILD_ID or len(checksum) != rest[0]:
+        return None, None
+    if content[2]:
+        return None, checksum
+    return (AltLink(path=path, build_id=checksum) if path else None), None

@@ -2,7 +2,7 @@
 """ELF images as they stand in a core's memory: where they lie, their build ID, SONAME and dynamic section."""
 
 import struct
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from . import notes
 from .header import (
@@ -21,8 +21,11 @@ from .header import (
 from .memory import Memory
 
 DT_NULL, DT_STRTAB, DT_SONAME, DT_DEBUG = 0, 5, 14, 21
+DT_TEXTREL, DT_FLAGS, DF_TEXTREL = 22, 30, 4
 DT_MIPS_RLD_MAP, DT_MIPS_RLD_MAP_REL = 0x70000016, 0x70000035
 MAX_IMAGE_SEGMENTS = 4096
+# PT_LOADs kept of an image. Linkers write two to six, and patchelf adds one whenever it is used.
+MAX_LOADS = 32
 # A linker writes one or two PT_NOTEs of some hundred bytes.
 MAX_NOTE_SEGMENTS = 8
 MAX_NOTE_BYTES = 1 << 14
@@ -43,6 +46,11 @@ class Image(NamedTuple):
     soname: Optional[bytes]
     dynamic: Optional[Tuple[int, int]]
     """Address and size of PT_DYNAMIC."""
+    go_build_id: Optional[bytes] = None
+    loads: Tuple[Segment, ...] = ()
+    """Its PT_LOADs; empty if they were not dumped, or are too many."""
+    relocated: bool = False
+    """True if the dynamic linker has changed segments that are not writable (DT_TEXTREL)."""
 
 
 def read_image(memory: Memory, base: int) -> Optional[Image]:
@@ -56,16 +64,20 @@ def read_image(memory: Memory, base: int) -> Optional[Image]:
     if not loads:
         return Image(base, base, base, None, "its program headers are not in the dump", None, None)
     bias = bias_of(header, segments, base)
-    build_id, why = _build_id(memory, header, segments, bias)
+    ids, why = _ids(memory, header, segments, bias)
     dynamic = dynamic_of(header, segments, bias)
+    values = {tag: value for tag, value, _at in dynamic_entries(memory, header, dynamic)} if dynamic else {}
     return Image(
         base=base,
         end=min(bias + max(s.vaddr + s.memsz for s in loads), header.mask) if bias >= 0 else base,
         bias=bias & header.mask,
-        build_id=build_id,
+        build_id=ids.build_id,
         build_id_why=why,
-        soname=_soname(memory, header, dynamic, bias) if dynamic else None,
+        soname=_soname(memory, header, values, bias),
         dynamic=dynamic,
+        go_build_id=ids.go_build_id,
+        loads=tuple(loads) if len(loads) <= MAX_LOADS else (),
+        relocated=DT_TEXTREL in values or bool(values.get(DT_FLAGS, 0) & DF_TEXTREL),
     )
 
 
@@ -104,25 +116,27 @@ def _segments(memory: Memory, base: int, header: Header) -> List[Segment]:
     return parse_segments(header, raw) if raw is not None else []
 
 
-def _build_id(
+def _ids(
     memory: Memory, header: Header, segments: List[Segment], bias: int
-) -> Tuple[Optional[bytes], Optional[str]]:
+) -> Tuple[notes.FileNotes, Optional[str]]:
+    """The IDs that its notes hold, and why there is no build ID."""
+    found = notes.FileNotes()
     why = "it has no build ID"
     for segment in [segment for segment in segments if segment.type == PT_NOTE][:MAX_NOTE_SEGMENTS]:
         size = min(segment.filesz, MAX_NOTE_BYTES)
         data = memory.read((bias + segment.vaddr) & header.mask, size)
-        found = notes.build_id(data, header.order, segment.align)
-        if found:
-            return found, None
+        more = notes.file_notes(data, header.order, segment.align)
+        found = notes.FileNotes(found.build_id or more.build_id, found.go_build_id or more.go_build_id)
         if len(data) < size:
             why = "its notes are not in the dump"
-    return None, why
+    if found.build_id is None and found.go_build_id is not None:
+        why = "it has Go's own build ID only"
+    return found, why if found.build_id is None else None
 
 
-def _soname(memory: Memory, header: Header, dynamic: Tuple[int, int], bias: int) -> Optional[bytes]:
+def _soname(memory: Memory, header: Header, values: Dict[int, int], bias: int) -> Optional[bytes]:
     """glibc relocates DT_STRTAB in place on most machines and leaves it alone on others (elf/get-dynamic-info.h,
     DL_RO_DYN_SECTION), so both readings are tried."""
-    values = {tag: value for tag, value, _at in dynamic_entries(memory, header, dynamic)}
     if DT_SONAME not in values or DT_STRTAB not in values:
         return None
     for table in (values[DT_STRTAB], values[DT_STRTAB] + bias):

@@ -21,6 +21,15 @@ class Load(NamedTuple):
     flags: int
 
 
+class Run(NamedTuple):
+    """Memory that was dumped in one piece."""
+
+    address: int
+    at: int
+    """Where in the dump."""
+    size: int
+
+
 class Memory:
     """Reads what was dumped. In a core, p_filesz < p_memsz means "not dumped", never zero; so a read gives the bytes
     up to the first that is not there, and callers see the difference by the length.
@@ -60,6 +69,24 @@ class Memory:
         if index < 0:
             return None
         return Load(self._vaddr[index], self._filesz[index], self._offset[index], self._flags[index])
+
+    def runs(self, address: int, size: int) -> Iterator[Run]:
+        """What was dumped of `size` bytes from `address` on, by rising address. Where the core is cut, what its headers
+        claim."""
+        end = address + size
+        index = max(bisect.bisect_right(self._vaddr, address) - 1, 0)
+        while index < len(self._vaddr) and self._vaddr[index] < end:
+            start, stop = self._vaddr[index], self._vaddr[index] + self._filesz[index]
+            first = max(start, address)
+            if first < min(stop, end):
+                yield Run(first, self._offset[index] + first - start, min(stop, end) - first)
+                address = min(stop, end)
+            index += 1
+
+    @property
+    def size(self) -> int:
+        """Bytes that the headers say were dumped."""
+        return sum(self._filesz)
 
     def flags_at(self, start: int) -> int:
         """p_flags of the mapping that starts here, dumped or not; 0 if none does."""

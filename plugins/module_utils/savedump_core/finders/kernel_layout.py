@@ -15,7 +15,8 @@ from ..sysroot import Roots
 NAME = "kernel-layout"
 
 _DEBUG = "usr/lib/debug/"
-_PACKED = ("", ".xz", ".gz", ".zst")
+PACKED = (".xz", ".zst", ".gz")
+"""What distributions compress modules and vmlinux with (CONFIG_MODULE_COMPRESS_*; SUSE's vmlinux is a .gz or .xz)."""
 # Debian up to 6.12 and Ubuntu; Fedora, RHEL and Debian since; older Debian's link.
 _WITH_DEBUG = (_DEBUG + "boot/vmlinux-%s", _DEBUG + "lib/modules/%s/vmlinux", _DEBUG + "vmlinux-%s")
 # SUSE before and after it moved kernels below /usr; a kernel built on this host; Arch.
@@ -50,7 +51,7 @@ def _vmlinux(want: Want, release: str, folder: Optional[str]) -> Iterator[Candid
         return
     yield from (_candidate(pattern % release, folder) for pattern in _WITH_DEBUG)
     for pattern in _PLAIN:
-        yield from (_candidate(pattern % release + suffix, folder) for suffix in _PACKED)
+        yield from (_candidate(pattern % release + suffix, folder) for suffix in ("",) + PACKED)
 
 
 def _module(want: Want, release: str, folder: Optional[str], roots: Roots) -> Iterator[Candidate]:
@@ -76,6 +77,6 @@ def member(path: str, release: str) -> Optional[str]:
 def module_name(file_name: str) -> Optional[str]:
     """The module that a file of this name holds: "crc32c_intel" of crc32c-intel.ko.xz; None for no module's name."""
     base, dot, rest = file_name.partition(".ko")
-    if not base or not dot or rest not in ("", ".xz", ".zst", ".gz", ".debug"):
+    if not base or not dot or rest not in ("", ".debug") + PACKED:
         return None
     return os.path.basename(base).replace("-", "_")

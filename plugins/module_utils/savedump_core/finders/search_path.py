@@ -1,28 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folders of --search-path: by the path as mapped, by base name, as a .build-id tree, and by build ID over the ELF
-files in the folder itself."""
+"""The folders of --search-path: by the path as mapped (for what the compiler split off: as it was named), by base name,
+as a .build-id tree, in debuginfod's own layout, and by build ID over the ELF files in the folder itself."""
 
 import os
 from typing import Iterator
 
-from ..model import LOADED, Candidate, Want
+from ..model import LOADED, SPLIT, Candidate, Want
 from ..sysroot import Roots
 
 NAME = "search-path"
+_TREES = ("", ".build-id", "usr/lib/debug/.build-id")
+# What servers publish and the content store is (debuginfod(8), "WEBAPI"), and the cache of its clients.
+_SERVED = ("buildid", "")
 
 
 def candidates(want: Want, roots: Roots) -> Iterator[Candidate]:
-    suffix = "" if want.kind == LOADED else ".debug"
     for folder in roots.search_paths:
         for path in want.paths:
             relative = os.path.normpath("/" + path).lstrip("/")
             yield _in(folder, relative)
             if os.path.basename(relative) != relative:
                 yield _in(folder, os.path.basename(relative))
-        if want.build_id:
-            text = want.build_id.hex()
-            for tree in ("", ".build-id", "usr/lib/debug/.build-id"):
-                yield _in(folder, os.path.join(tree, text[:2], text[2:] + suffix))
+        if want.build_id and want.kind != SPLIT:
+            text, loaded = want.build_id.hex(), want.kind == LOADED
+            for tree in _TREES:
+                yield _in(folder, os.path.join(tree, text[:2], text[2:] + ("" if loaded else ".debug")))
+            for top in _SERVED:
+                yield _in(folder, os.path.join(top, text, "executable" if loaded else "debuginfo"))
             named = roots.in_folder(folder, want.build_id)
             if named:
                 yield _in(folder, os.path.basename(named))

@@ -8,7 +8,7 @@ import struct
 from typing import Dict, FrozenSet, Iterator, List, Sequence, Tuple
 
 from .memory import Memory
-from .vmcoreinfo import Unreadable, Vmcoreinfo
+from .vmcoreinfo import MASK, Unreadable, Vmcoreinfo
 
 # Distributions' kernels have 150,000 to 250,000 symbols; their packed names take 2 to 4 MB.
 MAX_SYMBOLS = 1 << 21
@@ -20,7 +20,6 @@ _STEP = 1 << 16
 _LONGEST = (1 << 14) + 2
 # Of one static name.
 _MAX_HITS = 16
-_MASK = (1 << 64) - 1
 
 
 def find(
@@ -128,15 +127,15 @@ class _Addresses:
 
     def _from_base(self, index: int) -> int:
         """CONFIG_KALLSYMS_BASE_RELATIVE: an unsigned offset."""
-        return (self._base + (self._offset(index) & 0xFFFFFFFF)) & _MASK
+        return (self._base + (self._offset(index) & 0xFFFFFFFF)) & MASK
 
     def _absolute_percpu(self, index: int) -> int:
         """CONFIG_KALLSYMS_ABSOLUTE_PERCPU (x86_64 before 6.15): only what is negative is relative."""
         offset = self._offset(index)
-        return offset if offset >= 0 else (self._base - 1 - offset) & _MASK
+        return offset if offset >= 0 else (self._base - 1 - offset) & MASK
 
     def _from_place(self, index: int) -> int:
-        return (self._table + 4 * index + self._offset(index)) & _MASK
+        return (self._table + 4 * index + self._offset(index)) & MASK
 
     def _absolute(self, index: int) -> int:
         return self._memory.word(self._table + self._memory.word_size * index)

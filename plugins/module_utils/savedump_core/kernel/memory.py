@@ -6,8 +6,8 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import paging
 from .capture import Capture, LoadedRange, NotDumped
-from .paging import MASK, X86_TEXT, Scheme
-from .vmcoreinfo import Unreadable, Vmcoreinfo
+from .paging import X86_TEXT, Scheme
+from .vmcoreinfo import MASK, Unreadable, Vmcoreinfo
 
 # More is never asked for at once: the largest thing read whole is a log before 3.5.
 MAX_READ = 16 << 20

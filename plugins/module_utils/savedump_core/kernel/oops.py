@@ -12,7 +12,8 @@ _LEAD_LINES = 24
 # From the cause to "CPU: … PID: … Comm: …" and, past registers and a long trace on x86, "Modules linked in:".
 _BLOCK_LINES = 400
 
-_PREFIX = re.compile(r"^\[ *\d+\.\d+\] (?:\[ *[TC]\d+\] )?")
+_TIME = r"^\[ *\d+\.\d+\] (?:\[ *[TC]\d+\] )?"
+_PREFIX = re.compile(_TIME)
 _PANIC = re.compile(r"Kernel panic - not syncing: ?(.*)")
 # A panic that only says that an oops was fatal; the oops says why.
 _FATAL = re.compile(r"Fatal exception|Oops|Fatal hardware error!$")
@@ -132,6 +133,5 @@ def _modules(block: List[str]) -> Optional[Tuple[str, ...]]:
 
 def first_with(text: bytes, start: str) -> Optional[str]:
     """The log's first line that begins so, without its time; None if there is none."""
-    prefix = rb"^\[ *\d+\.\d+\] (?:\[ *[TC]\d+\] )?"
-    found = re.search(prefix + b"(" + re.escape(start.encode()) + b".*)$", text, re.MULTILINE)
+    found = re.search(_TIME.encode() + b"(" + re.escape(start.encode()) + b".*)$", text, re.MULTILINE)
     return found.group(1).decode("utf-8", "surrogateescape") if found else None

@@ -3,9 +3,8 @@
 
 from typing import Callable, NamedTuple, Optional, Tuple
 
-from .vmcoreinfo import Unreadable, Vmcoreinfo
+from .vmcoreinfo import MASK, Unreadable, Vmcoreinfo
 
-MASK = (1 << 64) - 1
 X86_TEXT = 0xFFFFFFFF80000000  # __START_KERNEL_map (Documentation/arch/x86/x86_64/mm.rst)
 
 

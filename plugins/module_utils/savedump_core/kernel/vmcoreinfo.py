@@ -13,7 +13,8 @@ MAX_BYTES = 1 << 16
 SCAN_SECONDS = 20.0
 _SCAN_STEP = 1 << 20
 _PAGE = 4096
-_MASK = (1 << 64) - 1
+MASK = (1 << 64) - 1
+"""Of an address, whatever the machine."""
 
 
 class Unreadable(Exception):
@@ -28,7 +29,7 @@ class Vmcoreinfo(NamedTuple):
 
     def symbol(self, name: str) -> int:
         """Address of a kernel symbol (printed in hexadecimal)."""
-        return _number(self._value("SYMBOL", name), 16) & _MASK
+        return _number(self._value("SYMBOL", name), 16) & MASK
 
     def offset(self, name: str) -> int:
         """Byte offset of "struct.member"."""
@@ -48,7 +49,7 @@ class Vmcoreinfo(NamedTuple):
 
     def hexadecimal(self, key: str) -> Optional[int]:
         """Of a plain line printed in hexadecimal, such as KERNELOFFSET; None if it is not there."""
-        return _number(self.values[key], 16) & _MASK if key in self.values else None
+        return _number(self.values[key], 16) & MASK if key in self.values else None
 
     def decimal(self, key: str) -> Optional[int]:
         """Of a plain line printed in decimal, such as PAGESIZE; None if it is not there."""

@@ -150,6 +150,20 @@ else
     set -- -ex "cd $back" "$@"
 fi
 
+# Folders with .dwo files, by links with a number for a name. gdb 13 looks beside the file that needs one, too.
+debug_folders=$root/usr/lib/debug
+for link in "$top"/.savedump/dwo/*; do
+    link=${link##*/}
+    if [ -L "$top/.savedump/dwo/$link" ] && plain "$link"; then
+        inside ".savedump/dwo/$link"
+        debug_folders=$debug_folders:$root/.savedump/dwo/$link
+    fi
+done
+if [ -d "$top/.savedump/dwo-elsewhere" ]; then
+    note "gdb does not find the .dwo files in $root/.savedump/dwo-elsewhere by itself: join those of a program with \
+llvm-dwp FILE.dwo ... -o PROGRAM.dwp, beside the program in this archive"
+fi
+
 export SAVEDUMP_ARCHIVE="$root"
 if [ "$python" = yes ]; then
     set -- -ex "$compare" "$@"
@@ -173,7 +187,7 @@ exec "$gdb" -nx -q \
     -iex "set libthread-db-search-path $root/.savedump/thread-db" \
     -iex "set sysroot $root" \
     -iex "set solib-search-path $root/.savedump/solib" \
-    -iex "set debug-file-directory $root/usr/lib/debug" \
+    -iex "set debug-file-directory $debug_folders" \
     "$@" 8<&8 9<&9
 """
 

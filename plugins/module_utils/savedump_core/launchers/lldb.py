@@ -70,11 +70,27 @@ fi
 load_scripts=false
 [ "${SAVEDUMP_AUTO_LOAD-}" != 1 ] || load_scripts=true
 
+debug_folders=$root/usr/lib/debug
+for link in "$top"/.savedump/dwo/*; do
+    link=${link##*/}
+    if [ -L "$top/.savedump/dwo/$link" ] && plain "$link"; then
+        inside ".savedump/dwo/$link"
+        debug_folders="$debug_folders $root/.savedump/dwo/$link"
+    fi
+done
+# Without them it shows lines, but neither arguments nor variables.
+if [ -d "$top/.savedump/dwo-elsewhere" ]; then
+    note "lldb does not find the .dwo files in $root/.savedump/dwo-elsewhere: join those of a program with \
+llvm-dwp FILE.dwo ... -o PROGRAM.dwp, beside the program in this archive"
+elif [ -d "$top/.savedump/dwo" ] && [ "${version:-0}" -lt 17 ] 2>/dev/null; then
+    note "lldb before version 17 does not find the .dwo files of this archive: run-gdb.sh shows more"
+fi
+
 export SAVEDUMP_ARCHIVE="$root"
 exec "$lldb" --no-lldbinit \
     -O "settings set symbols.enable-external-lookup false" \
     -O "settings set target.load-script-from-symbol-file $load_scripts" \
-    -O "settings set target.debug-file-search-paths $root/usr/lib/debug" \
+    -O "settings set target.debug-file-search-paths $debug_folders" \
     -O "settings set target.exec-search-paths $root/.savedump/solib" \
     -O "platform select remote-linux --sysroot $root" \
     --core "$root/.savedump/dump" "$@" 9<&9

@@ -21,11 +21,12 @@ def make_plan(
     dump: Dump, dump_name: str, findings: Findings, sysroot: Sysroot, beside: Sequence[Entry] = ()
 ) -> Plan:
     """All members of the archive in the order they are written: launchers, links, files, the dump. `beside` is what
-    lies beside a kernel dump and belongs to it: files with a base name as path."""
+    belongs to the dump besides: files that lie beside a kernel's, with a base name as path; for a process's, files with
+    the names that they are to have."""
     name = safe_name(dump_name)
     if dump.kernel is None:
         top = "archive-" + name
-        members = userland.entries(dump, name, findings, sysroot, _RESERVED)
+        members = userland.entries(dump, name, findings, sysroot, _RESERVED, beside)
     else:
         top = kernel.archive_name(dump, name)
         members = kernel.entries(dump, name, findings, beside, _RESERVED)

@@ -19,7 +19,8 @@ VMLINUX_DEBUG_LINK = OWN + "/vmlinux.debug"
 MODULES_LINK = OWN + "/modules"
 """The folder in and below which all modules lie."""
 PARTS = OWN + "/parts"
-"""Of a split set: links named 1, 2, … in the order of memory; DUMP_LINK leads to the first."""
+"""Of a split set: links named 1, 2, …: the file that was named, to which DUMP_LINK leads, then the others in the
+order of memory."""
 DMESG = "dmesg.txt"
 VMCOREINFO = OWN + "/vmcoreinfo"
 """For debuggers, if the dump's headers lack it."""
@@ -163,7 +164,7 @@ class _Layout:
 
 def _packing(path: str) -> str:
     suffix = os.path.splitext(path)[1]
-    return suffix if suffix in (".xz", ".gz", ".zst") else ""
+    return suffix if suffix in kernel_layout.PACKED else ""
 
 
 def _file_name(found: Found, files: ModuleFiles) -> str:

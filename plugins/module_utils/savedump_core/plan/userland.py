@@ -7,8 +7,9 @@ stands under fixed names in .savedump/, so that no name from a dump is ever writ
 """
 
 import os
-from typing import AbstractSet, Dict, List, Set, Tuple
+from typing import AbstractSet, Dict, List, Sequence, Set, Tuple
 
+from ..elf.file import PACKAGE_OF_UNITS
 from ..finders.build_id_tree import member
 from ..model import BY_CRC, Dump, Entry, Findings, Found, ModuleFiles
 from ..sysroot import Sysroot
@@ -17,23 +18,38 @@ from .names import BUILD_ID_TREE, DUMP_LINK, OWN, member_path, parents, relative
 EXECUTABLE_LINK = OWN + "/executable"
 SOLIB = OWN + "/solib"
 THREAD_DB = OWN + "/thread-db/libthread_db.so.1"
+DWO = OWN + "/dwo"
+"""Links to the folders of files that have .dwo files beside them, for launchers to name: not every debugger looks
+there by itself."""
+DWO_ELSEWHERE = OWN + "/dwo-elsewhere"
+"""The .dwo files that no debugger finds: the compiler called them by an absolute path, or two had one name."""
 _DISPLACED = OWN + "/files"
 # Top folders that distributions turn into links when they merge /usr (Debian's usrmerge, Fedora's UsrMove).
 _MERGED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 
 
 def entries(
-    dump: Dump, name: str, findings: Findings, sysroot: Sysroot, reserved: AbstractSet[str]
+    dump: Dump,
+    name: str,
+    findings: Findings,
+    sysroot: Sysroot,
+    reserved: AbstractSet[str],
+    beside: Sequence[Entry] = (),
 ) -> List[Entry]:
-    """All members but the launchers: links, files, the dump. No file gets a `reserved` name."""
+    """All members but the launchers: links, files, the dump. No file gets a `reserved` name. `beside` is what else
+    belongs to the dump, each with the name it is to have, and left out if a file has that already."""
     layout = _Layout(reserved)
     for files in findings.files:
         layout.add_module(files)
     for files in findings.files:
+        layout.add_split(files)
+    for files in findings.files:
         layout.add_names(files, sysroot)
     layout.add_merged_folders(sysroot)
     if findings.thread_db is not None:
-        layout.add_file(THREAD_DB, "thread-db", findings.thread_db)
+        layout.add_file("/" + THREAD_DB, "thread-db", findings.thread_db, own=True)
+    for entry in beside:
+        layout.add_beside(entry)
     path = layout.place_dump(name)
     dump_entry = Entry(path=path, role="dump", size=dump.size, origin=dump.path, mtime_ns=dump.mtime_ns)
     return layout.links() + layout.files() + [dump_entry]
@@ -48,6 +64,7 @@ class _Layout:
         self._links: Dict[str, str] = {}
         self._placed: Dict[Tuple[str, int], str] = {}
         self._relative_names: Dict[str, Dict[str, str]] = {}
+        self._dwo_folders: Set[str] = set()
         self._reserved = reserved
 
     def add_module(self, files: ModuleFiles) -> None:
@@ -75,13 +92,55 @@ class _Layout:
         if build_id:
             self.add_file("/%s/%s" % (BUILD_ID_TREE, member(build_id, ".debug")), role, result)
 
-    def add_file(self, wanted: str, role: str, found: Found) -> str:
+    def add_split(self, files: ModuleFiles) -> None:
+        """Its .dwp or .dwo files, where debuggers look from the file that has their skeletons."""
+        whole = self._placed.get(_key(files.debug)) if isinstance(files.debug, Found) else None
+        for part in files.split:
+            if whole is not None and isinstance(part, Found):
+                if PACKAGE_OF_UNITS in part.features:
+                    self._add_package(part, whole, files)
+                else:
+                    self._add_unit(part, whole)
+
+    def _add_package(self, part: Found, whole: str, files: ModuleFiles) -> None:
+        """Called after that file. For one that was stripped off a program gdb 13 looks in its folder, by the program's
+        name, which is that of the launcher's link; lldb 14 beside the program."""
+        path = self.add_file("/%s.dwp" % whole, "dwp", part)
+        folder = os.path.dirname(whole)
+        loaded = self._placed[_key(files.file)] if isinstance(files.file, Found) else whole
+        names = [whole, loaded, os.path.join(folder, os.path.basename(loaded))]
+        if files.module.executable:
+            names.append(os.path.join(folder, os.path.basename(EXECUTABLE_LINK)))
+        for name in names:
+            self._add_link(name + ".dwp", path)
+
+    def _add_unit(self, part: Found, whole: str) -> None:
+        """By the name that it has in that file, relative to it: there gdb 13 and libdw look."""
+        name, folder = part.want.paths[-1], os.path.dirname(whole)
+        beside = member_path(os.path.normpath("/" + os.path.join(folder, name)))
+        placed = self._placed.get(_key(part))
+        if name.startswith("/") or beside is None or (placed is None and self._is_taken(beside)):
+            path = member_path(os.path.normpath("/" + part.want.paths[0])) or "unit.dwo"
+            self.add_file("/%s/%s" % (DWO_ELSEWHERE, path), "dwo", part, own=True)
+            return
+        self._add_link(beside, self.add_file("/" + beside, "dwo", part))
+        if folder:
+            self._dwo_folders.add(folder)
+
+    def add_beside(self, entry: Entry) -> None:
+        """What comes with a name of its own; it gives way to everything else."""
+        path = member_path(entry.path)
+        if path is not None and not self._is_taken(path):
+            self._files[path] = entry._replace(path=path)
+            self._folders.update(parents(path))
+
+    def add_file(self, wanted: str, role: str, found: Found, own: bool = False) -> str:
         """Give a file its member name: the wanted path, or one beneath .savedump/files if that is taken by another
-        file or would stand where the archive's own members do. Returns the name."""
+        file, or would stand where the archive's own members do and is not meant to. Returns the name."""
         if _key(found) in self._placed:
             return self._placed[_key(found)]
         path = member_path(wanted)
-        if path is None or self._is_taken(path, role):
+        if path is None or self._is_taken(path, own):
             label = found.build_id.hex() if found.build_id else "%d" % len(self._files)
             path = "%s/%s/%s" % (_DISPLACED, label, safe_name(os.path.basename(wanted)))
         self._files[path] = Entry(
@@ -92,10 +151,10 @@ class _Layout:
         self._folders.update(parents(path))
         return path
 
-    def _is_taken(self, path: str, role: str) -> bool:
+    def _is_taken(self, path: str, own: bool = False) -> bool:
         if path in self._files or path in self._folders or not self._files.keys().isdisjoint(parents(path)):
             return True
-        return path.split("/")[0] in self._reserved and role != "thread-db"
+        return path.split("/")[0] in self._reserved and not own
 
     def place_dump(self, name: str) -> str:
         """The dump's member name: its own, unless the process had a file or folder of that name in its root."""
@@ -162,6 +221,9 @@ class _Layout:
         """Links that stand in no file's way: unpacking never goes through a link, so a link that a member lies below
         is dropped, and so is one that lies below another link."""
         self._add_relative_names()
+        for number, folder in enumerate(sorted(self._dwo_folders), 1):
+            link = "%s/%d" % (DWO, number)
+            self._links[link] = relative_link(link, folder)
         blocked: Set[str] = set()
         for path in list(self._files) + list(self._links):
             blocked.update(parents(path))

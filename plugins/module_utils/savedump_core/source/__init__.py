@@ -3,6 +3,7 @@
 disk. What is not data in it (holes of a sparse file, runs of zeros in a compressed one) is known as such."""
 
 import os
+from typing import Optional
 
 from .. import compression, dumps
 from ..errors import BadDump, ToolMissing
@@ -13,10 +14,11 @@ from .plain import CHUNK, Source
 __all__ = ["CHUNK", "CompressedSource", "Source", "may_be_dump", "open_source"]
 
 
-def open_source(path: str) -> Source:
-    """Open a dump for reading. Raises OSError, BadDump if it is no regular file, ToolMissing without its codec."""
+def open_source(path: str, opened: Optional[int] = None) -> Source:
+    """Open a dump for reading; `opened` is a descriptor on it, if there is one. Raises OSError, BadDump if it is no
+    regular file, ToolMissing without its codec."""
     try:
-        descriptor = open_regular(os.path.realpath(path))
+        descriptor = open_regular(os.path.realpath(path)) if opened is None else os.dup(opened)
     except Refused as error:
         raise BadDump("%s is %s" % (path, error)) from None
     try:

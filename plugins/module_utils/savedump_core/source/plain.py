@@ -4,7 +4,6 @@
 import os
 from typing import Iterable, Iterator, List, Optional, Tuple
 
-from ..compression import pages
 from ..errors import Busy, SavedumpError
 from ..sysroot import Identity, identity, open_regular
 from ..tarstream import sparse
@@ -66,6 +65,8 @@ class Source:
     def unpack_page(self, method: str, data: bytes, size: int) -> bytes:
         """The page of `size` bytes that a kernel dump holds compressed: `method` is "zlib", "lzo", "snappy" or "zstd".
         Raises BadDump if the data is damaged, ToolMissing if nothing here decodes zstd."""
+        from ..compression import pages  # what reads a process's core does without
+
         return pages.unpack(method, data, size)
 
     def sibling_names(self) -> List[str]:

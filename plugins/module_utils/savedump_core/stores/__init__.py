@@ -1,86 +1,203 @@
 # SPDX-License-Identifier: Apache-2.0
 """SEAM: one file per place that dumps live in. A store has NAME and ``entries(sysroot)``, which yields, as it goes, a
-Looked for each place it looked at, the path of each file there that may be a dump (a Spotted if its name says that it
-is one), and a Log for each log of a crash.
+Looked for each place it looked at, a Spotted for each file there that may be a dump, and a Log for each log of a crash.
 
 To add one: a file with these two names, and a line in STORES.
 """
 
 import os
-from typing import Callable, Iterator, List, NamedTuple, Tuple, Union
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple, Union
 
-from ..errors import SavedumpError
+from ..errors import SavedumpError, ToolMissing
 from ..model import Json
 from ..sysroot import Sysroot
-from . import core_pattern, given, kdump, pstore
-from .place import Log, Looked, Spotted
+from . import abrt, apport, core_dump_handler, core_pattern, given, kdump, pstore, systemd_coredump
+from .filters import Filters, keeps, too_old
+from .place import Log, Looked, Spotted, Told, text_of
 
-# The kernel's own setting is asked first: it says where the next core will go. Then where kernels' dumps go; and last
-# where there is a log at most.
-STORES = (core_pattern, kdump, pstore)
+# The kernel's own setting is asked first: it says where the next core will go. Then those that cores are handed to,
+# by how many hosts have them; then where kernels' dumps go; and last where there is a log at most. A file that lies in
+# the place of two belongs to the first.
+STORES = (core_pattern, systemd_coredump, apport, abrt, core_dump_handler, kdump, pstore)
 
-_Item = Union[Looked, Spotted, Log, str]
+_Item = Union[Looked, Spotted, Log]
+
+Describe = Callable[[str, bool], Optional[Json]]
+"""Of a path, and whether it is worth a word if it is no dump: the facts, or None for no dump. Raises SavedumpError or
+OSError."""
+
+_MAX_PASSWD = 1 << 20
 
 
 class FindReport(NamedTuple):
     """What was found and where was looked."""
 
     entries: Tuple[Json, ...]
-    """For each dump: "store", "path", "mtime_ns", "in_progress", and what inspect says but for the modules."""
+    """For each dump, the newest first: what a glance says (dumps/glance.py) with "store", "mtime_ns", "in_progress",
+    "crashed_ns", "user", "unit", "host" and "expires"."""
     looked: Tuple[Looked, ...]
     logs: Tuple[Log, ...] = ()
     unread: Tuple[OSError, ...] = ()
     """Why paths that were named themselves are not there, or could not be read."""
+    left_out: int = 0
+    """Dumps that the filters left out, of those that were looked at."""
 
     def as_json(self) -> Json:
         return {
             "dumps": list(self.entries),
             "logs": [dict(log._asdict()) for log in self.logs],
             "looked": [dict(looked._asdict()) for looked in self.looked],
+            "left_out": self.left_out,
         }
 
 
-def find(
-    paths: Tuple[str, ...], sysroot: Sysroot, may_be_dump: Callable[[str], bool], describe: Callable[[str], Json]
-) -> FindReport:
-    """Every dump in the stores or, if there are any, in and below these paths. `may_be_dump` judges by the first bytes;
-    `describe` opens one file, and raises SavedumpError or OSError if it is no dump or cannot be read."""
-    entries: List[Json] = []
-    looked: List[Looked] = []
-    logs: List[Log] = []
-    unread: List[OSError] = []
-    seen = set()
-    here = 0
-    for store, item in _items(paths, sysroot):
-        if isinstance(item, Log):
-            logs.append(item)
-            continue
-        if isinstance(item, Looked):
-            if not item.outcome:
-                item = item._replace(outcome="%d found" % here if here else "no dump")
-                here = 0
-            looked.append(item)
-            continue
-        named = item.path if isinstance(item, Spotted) else item
-        path = os.path.realpath(named)
-        if path in seen or not (isinstance(item, Spotted) or item in paths or may_be_dump(path)):
-            continue
-        spotted = item if isinstance(item, Spotted) else kdump.judged(item)
-        seen.add(path)
+class _Site(NamedTuple):
+    """A file that may be a dump."""
+
+    mtime_ns: int
+    order: int
+    store: str
+    spotted: Spotted
+    inode: Optional[Tuple[int, int]]
+    place: List[int]
+    """How many dumps were found in its folder, to be counted up."""
+
+
+class Search:
+    """The dumps, one at a time, the newest first: iterate over it once, then report() has the rest. Thousands cost a
+    few hundred bytes each until they are looked at, and nothing after."""
+
+    def __init__(
+        self, paths: Tuple[str, ...], sysroot: Sysroot, describe: Describe, filters: Optional[Filters] = None
+    ) -> None:
+        self._paths = paths
+        self._sysroot = sysroot
+        self._describe = describe
+        self._filters = filters or Filters()
+        self._looked: List[Tuple[int, Looked, List[int]]] = []
+        self._logs: List[Log] = []
+        self._unread: List[OSError] = []
+        self._left_out = 0
+        self._users: Optional[Dict[int, str]] = None
+
+    def __iter__(self) -> Iterator[Json]:
+        seen: Set[Tuple[int, int]] = set()
+        for site in self._sites():
+            if site.inode is not None and site.inode in seen:
+                continue
+            if too_old(self._filters, site.mtime_ns):
+                self._left_out += 1
+                continue
+            entry = self._entry(site)
+            if entry is None:
+                continue
+            first = min(entry["parts"], default=site.spotted.path)
+            if first < site.spotted.path:
+                # A split set is called by its first file, whichever was written last.
+                moved = site._replace(spotted=site.spotted._replace(path=first), mtime_ns=_status(first)[1])
+                entry = self._entry(moved) or entry
+                seen.update(filter(None, (_inode(first),)))
+            # The parts of a set are one dump.
+            seen.update(filter(None, [site.inode] + [_inode(part) for part in entry["parts"]]))
+            site.place[0] += 1
+            if keeps(self._filters, entry):
+                yield entry
+            else:
+                self._left_out += 1
+
+    def report(self, entries: Tuple[Json, ...] = ()) -> FindReport:
+        """What is to be said besides the dumps, which are those given."""
+        looked = []
+        for _order, one, place in sorted(self._looked, key=lambda row: row[0]):
+            found = "%d found" % place[0] if place[0] else "no dump"
+            looked.append(one if one.outcome else one._replace(outcome=found))
+        return FindReport(
+            entries=entries, looked=tuple(looked), logs=tuple(self._logs), unread=tuple(self._unread),
+            left_out=self._left_out,
+        )  # fmt: skip
+
+    def _sites(self) -> List[_Site]:
+        """Those that look like one, each file once, in the order in which they are listed."""
+        sites: List[_Site] = []
+        known: Set[Tuple[int, int]] = set()
+        place = [0]
+        for order, (store, item) in enumerate(_items(self._paths, self._sysroot)):
+            if isinstance(item, Log):
+                self._logs.append(item)
+            elif isinstance(item, Looked):
+                self._looked.append((order, item, place))
+                place = place if item.outcome else [0]
+            else:
+                inode, mtime_ns = _status(item.path)
+                if inode is None or inode not in known:
+                    sites.append(_Site(mtime_ns, order, store, item, inode, place))
+                known.update((inode,) if inode else ())
+        sites.sort(key=lambda site: (-site.mtime_ns, site.spotted.path))
+        return sites
+
+    def _entry(self, site: _Site) -> Optional[Json]:
+        spotted = site.spotted
+        named = spotted.path in self._paths
         try:
-            facts = describe(path)
-            entries.append(_entry(store, spotted, facts))
-            # The parts of a split set are one dump.
-            seen.update(os.path.realpath(part) for part in facts.get("parts", ()))
-            here += 1
+            facts = self._describe(spotted.path, spotted.sure or named)
         except OSError as error:
-            looked.append(_failed(store, spotted, error.strerror or str(error)))
-            if named in paths:
-                unread.append(error)
+            if spotted.sure or named or site.store != given.NAME:
+                self._failed(site, error.strerror or str(error))
+            if named:
+                self._unread.append(error)
+            return None
+        except ToolMissing as error:
+            if spotted.tell is None or not spotted.sure:
+                self._failed(site, str(error))
+                return None
+            facts = _unread_facts(spotted.path, str(error))
         except SavedumpError as error:
-            looked.append(_failed(store, spotted, str(error)))
-    entries.sort(key=lambda entry: (-entry["mtime_ns"], entry["path"]))
-    return FindReport(entries=tuple(entries), looked=tuple(looked), logs=tuple(logs), unread=tuple(unread))
+            self._failed(site, str(error))
+            return None
+        return None if facts is None else self._with_told(site, facts)
+
+    def _with_told(self, site: _Site, facts: Json) -> Json:
+        spotted = site.spotted
+        process = facts.get("process")
+        brief = not process or None not in (process["signal"], process["executable"], process["uid"], process["comm"])
+        told = spotted.tell(brief) if spotted.tell is not None else Told()
+        entry: Json = {"store": site.store, "mtime_ns": site.mtime_ns}
+        entry.update(facts)
+        entry["path"] = spotted.path
+        entry["in_progress"] = spotted.in_progress
+        reasons = [reason for reason in (spotted.unfinished, told.cut) if reason]
+        if reasons:
+            entry["complete"] = False
+            entry["incomplete_why"] = "; ".join(reasons + list(filter(None, (facts["incomplete_why"],))))
+        if process:
+            entry["process"] = _filled(process, told)
+        kernel = entry.get("kernel") or {}
+        crash_time = kernel.get("crash_time")
+        entry["crashed_ns"] = told.when_ns or (crash_time * 10**9 if crash_time else None)
+        entry["user"] = self._user((entry.get("process") or {}).get("uid"))
+        entry["unit"] = told.unit
+        entry["host"] = told.host or kernel.get("nodename")
+        entry["expires"] = spotted.expires
+        return entry
+
+    def _failed(self, site: _Site, why: str) -> None:
+        unfinished = site.spotted.unfinished
+        outcome = "%s; %s" % (unfinished, why) if unfinished else why
+        self._looked.append((site.order, Looked(site.store, site.spotted.path, outcome), [0]))
+
+    def _user(self, uid: Optional[int]) -> Optional[str]:
+        """By /etc/passwd: no server of users' names is asked."""
+        if uid is None:
+            return None
+        if self._users is None:
+            self._users = _users(self._sysroot)
+        return self._users.get(uid)
+
+
+def find(paths: Tuple[str, ...], sysroot: Sysroot, describe: Describe, filters: Optional[Filters] = None) -> FindReport:
+    """Every dump in the stores or, if there are any, in and below these paths."""
+    search = Search(paths, sysroot, describe, filters)
+    return search.report(tuple(search))
 
 
 def _items(paths: Tuple[str, ...], sysroot: Sysroot) -> Iterator[Tuple[str, _Item]]:
@@ -89,20 +206,64 @@ def _items(paths: Tuple[str, ...], sysroot: Sysroot) -> Iterator[Tuple[str, _Ite
             yield given.NAME, item
         return
     for store in STORES:
-        for item in store.entries(sysroot):
+        for item in store.entries(sysroot):  # type: ignore[attr-defined]
             yield store.NAME, item
 
 
-def _entry(store: str, spotted: Spotted, facts: Json) -> Json:
-    entry: Json = {"store": store, "mtime_ns": os.stat(spotted.path).st_mtime_ns}
-    entry.update(facts)
-    entry["path"] = spotted.path
-    entry["in_progress"] = spotted.in_progress
-    if spotted.unfinished:
-        entry["complete"] = False
-        entry["incomplete_why"] = "; ".join(filter(None, (spotted.unfinished, facts["incomplete_why"])))
-    return entry
+def _status(path: str) -> Tuple[Optional[Tuple[int, int]], int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None, 0
+    return (status.st_dev, status.st_ino), status.st_mtime_ns
 
 
-def _failed(store: str, spotted: Spotted, why: str) -> Looked:
-    return Looked(store, spotted.path, "%s; %s" % (spotted.unfinished, why) if spotted.unfinished else why)
+def _inode(path: str) -> Optional[Tuple[int, int]]:
+    return _status(path)[0]
+
+
+def _unread_facts(path: str, why: str) -> Json:
+    """Of a dump that this host cannot look into, and of which something is known nevertheless."""
+    process = {
+        "pid": None, "comm": None, "args": None, "execfn": None, "executable": None, "uid": None, "gid": None,
+        "signal": None, "threads": None,
+    }  # fmt: skip
+    return {
+        "path": path, "size": None, "stored_size": os.stat(path).st_size, "compression": None, "kind": None,
+        "machine": None, "bits": None, "endian": None, "os": None, "complete": None, "incomplete_why": None,
+        "process": process, "kernel": None, "parts": [], "identity": None, "warnings": [why], "claimed_size": None,
+    }  # fmt: skip
+
+
+def _filled(process: Json, told: Told) -> Json:
+    """What the dump itself says, and where it does not, what others say of it."""
+    filled = dict(process)
+    for key in ("pid", "uid", "gid", "comm", "executable", "args"):
+        if filled.get(key) is None:
+            filled[key] = getattr(told, key)
+    if filled.get("signal") is None and told.signal:
+        filled["signal"] = {"number": told.signal, "name": _signal_name(told.signal), "code": None, "address": None}
+    return filled
+
+
+def _signal_name(number: int) -> Optional[str]:
+    """As it is called on this host."""
+    import signal
+
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return None
+
+
+def _users(sysroot: Sysroot) -> Dict[int, str]:
+    try:
+        text = text_of(sysroot.resolve("/etc/passwd").host_path, _MAX_PASSWD) or ""
+    except OSError:
+        return {}
+    users: Dict[int, str] = {}
+    for line in text.splitlines():
+        fields = line.split(":")
+        if len(fields) > 2 and fields[2].isdigit():
+            users.setdefault(int(fields[2][:10]), fields[0])
+    return users

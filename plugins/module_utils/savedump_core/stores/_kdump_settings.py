@@ -8,7 +8,7 @@ import shlex
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 from urllib.parse import urlsplit
 
-from ..sysroot import Refused, Sysroot, open_regular
+from ..sysroot import Refused, Sysroot, regular_file
 
 DEFAULT = "/var/crash"
 
@@ -154,8 +154,7 @@ def _assignments(text: str, names: Tuple[str, ...]) -> Dict[str, str]:
 def _text(sysroot: Sysroot, path: str, limit: int) -> str:
     """The first `limit` bytes of a file; "" if there is none."""
     try:
-        descriptor = open_regular(sysroot.resolve(path).host_path)
+        with regular_file(sysroot.resolve(path).host_path) as file:
+            return os.fsdecode(file.read(limit))
     except (OSError, Refused):
         return ""
-    with os.fdopen(descriptor, "rb") as file:
-        return os.fsdecode(file.read(limit))

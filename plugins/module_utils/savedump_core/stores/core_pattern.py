@@ -8,35 +8,58 @@ folders that administrators customarily point it to.
 
 import os
 import re
-from typing import Callable, Iterator, List, Pattern, Tuple, Union
+from functools import partial
+from typing import Iterator, List, Pattern, Set, Tuple, Union
 
 from ..sysroot import Sysroot
-from .place import Looked, folder
+from ._tmpfiles import Tmpfiles
+from .place import Looked, Spotted, Told, folder, number
 
 NAME = "core_pattern"
 
-_NUMBERS = "pPiIugstdcCF"
+# What the kernel prints for each letter. Names have "!" for "/"; a letter that it does not know prints nothing. %F, a
+# descriptor for a program, comes with 6.16.
+_NUMBERS, _NAMES = "pPiIugstdcCF", "hefE"
+# Those that say something of the process, as fields of Told. %p is the number in the process's own namespace, as the
+# core has it.
+_TELLING = {"p": "pid", "P": "host_pid", "u": "uid", "g": "gid", "s": "signal", "t": "when", "h": "host", "E": "exe"}
 _CUSTOMARY = ("/", "/root", "/tmp", "/var/tmp", "/var/crash", "/var/core", "/var/cores", "/cores")
-_COMPRESSED = r"(\.zst|\.lz4|\.xz|\.gz|\.bz2)?"
+_COMPRESSED = r"(?:\.zst|\.lz4|\.xz|\.gz|\.bz2)?"
+
+# Programs that cores are handed to, and who looks where they put them.
+_HANDLERS = (
+    (re.compile(r"systemd-coredump|systemd/coredump"), "systemd-coredump", "systemd-coredump"),
+    (re.compile(r"/apport(?:\s|\Z)"), "apport", "apport"),
+    (re.compile(r"abrt-hook-ccpp|abrt-hook"), "abrt", "abrt"),
+    (re.compile(r"/cdc\s|core-dump-composer"), "IBM's core-dump-handler", "core-dump-handler"),
+)
+_KNOWN_ELSEWHERE = "cores are handed to a program; look in its own store and give the path"
 
 
-def entries(sysroot: Sysroot) -> Iterator[Union[Looked, str]]:
-    pattern = _read(sysroot)
+def entries(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted, str]]:
+    pattern = pattern_of(sysroot)
     if pattern[:1] in ("|", "@"):
-        yield Looked(NAME, pattern, "cores are handed to a program; look in its own store and give the path")
+        yield Looked(NAME, pattern, _handed_to(pattern))
         return
-    if pattern.startswith("/"):
-        where, recursive = _fixed_folder(pattern)
-        regex = _regex(pattern)
-        yield from folder(NAME, sysroot.host_path(where), _matcher(regex, sysroot), recursive)
+    rules = Tmpfiles(sysroot)
+    if not pattern.startswith("/"):
+        yield Looked(NAME, pattern, "relative: each core lies in its process's working directory")
+        regex = regex_of(pattern)
+        for where in _working_folders(sysroot):
+            yield from _in_folder(sysroot, where, regex, False, rules)
         return
-    regex = re.compile(r"(?:^|.*/)" + _body(pattern) + r"(\.\d+)?" + _COMPRESSED + r"\Z", re.DOTALL)
-    yield Looked(NAME, pattern, "relative: each core lies in its process's working directory")
-    for where in _working_folders(sysroot):
-        yield from folder(NAME, where, lambda path: regex.match(path) is not None)
+    where, recursive = _fixed_folder(pattern)
+    regex = regex_of(os.path.relpath(pattern, where))
+    try:
+        host = sysroot.resolve(where).host_path
+    except OSError as error:
+        yield Looked(NAME, sysroot.host_path(where), error.strerror or str(error))
+        return
+    yield from _in_folder(sysroot, host, regex, recursive, rules)
 
 
-def _read(sysroot: Sysroot) -> str:
+def pattern_of(sysroot: Sysroot) -> str:
+    """kernel.core_pattern; the kernel's default where it cannot be read."""
     try:
         with open(sysroot.host_path("/proc/sys/kernel/core_pattern"), "rb") as file:
             return os.fsdecode(file.read(4096)).rstrip("\n") or "core"
@@ -44,42 +67,81 @@ def _read(sysroot: Sysroot) -> str:
         return "core"
 
 
-def _matcher(regex: Pattern, sysroot: Sysroot) -> Callable[[str], bool]:
-    cut = 0 if sysroot.root == "/" else len(sysroot.root)
-    return lambda path: regex.match(path[cut:]) is not None
-
-
-def _regex(pattern: str) -> Pattern:
-    # core_uses_pid appends ".PID" to a pattern without %p.
-    return re.compile(_body(pattern) + r"(\.\d+)?" + _COMPRESSED + r"\Z", re.DOTALL)
-
-
-def _body(pattern: str) -> str:
+def regex_of(pattern: str) -> "Pattern[str]":
+    """What the names of cores look like that are written by this pattern, with groups for what they tell. Compressed
+    ones, too: people do that."""
     parts: List[str] = []
-    index = 0
-    while index < len(pattern):
-        char = pattern[index]
-        index += 1
-        if char != "%":
-            parts.append(re.escape(char))
-            continue
-        letter = pattern[index : index + 1]
-        index += 1
-        if letter == "%":
+    groups: Set[str] = set()
+    with_pid = False
+    pieces = re.findall(r"%.|[^%]+", pattern, re.DOTALL)
+    for piece in pieces:
+        letter = piece[1:] if piece[0] == "%" else ""
+        if not letter:
+            parts.append(re.escape(piece))
+        elif letter == "%":
             parts.append("%")
-        elif letter in _NUMBERS and letter:
-            parts.append(r"\d+")
-        elif letter:
-            # The kernel turns "/" within a name into "!".
-            parts.append("[^/]*")
-    return "".join(parts)
+        elif letter in _NUMBERS + _NAMES:
+            with_pid = with_pid or letter == "p"
+            body = "[0-9]+" if letter in _NUMBERS else "[^/]*"
+            group = _TELLING.get(letter, "")
+            parts.append("(?P<%s>%s)" % (group, body) if group and group not in groups else body)
+            groups.add(group)
+    # core_uses_pid appends ".PID" to a pattern without %p.
+    uses_pid = "" if with_pid else r"(?:\.(?P<%s>[0-9]+))?" % ("pid" if "pid" not in groups else "other_pid")
+    return re.compile("".join(parts) + uses_pid + _COMPRESSED + r"\Z", re.DOTALL)
+
+
+def tell_of(regex: "Pattern[str]", name: str, brief: bool) -> Told:
+    """What a core's name says by its pattern."""
+    match = regex.match(name)
+    said = match.groupdict() if match else {}
+    when = number(said.get("when"))
+    return Told(
+        pid=number(said.get("pid") or said.get("host_pid")),
+        uid=number(said.get("uid")),
+        gid=number(said.get("gid")),
+        executable=(said.get("exe") or "").replace("!", "/") or None,
+        signal=number(said.get("signal")),
+        when_ns=None if when is None else when * 10**9,
+        host=said.get("host") or None,
+    )
+
+
+def _in_folder(
+    sysroot: Sysroot, where: str, regex: "Pattern[str]", recursive: bool, rules: Tmpfiles
+) -> Iterator[Union[Looked, Spotted]]:
+    cut = len(where.rstrip("/")) + 1
+    wanted = partial(_wanted, regex, cut)
+    telling = bool(regex.groupindex)
+    for item in folder(NAME, where, wanted, recursive):
+        if isinstance(item, Looked):
+            yield item
+            continue
+        try:
+            inside = item if sysroot.root == "/" else item[len(sysroot.root) :]
+            expires = rules.expires(inside, os.lstat(item))
+        except OSError:
+            continue
+        tell = partial(tell_of, regex, item[cut:]) if telling else None
+        yield Spotted(item, tell=tell, expires=expires, sure=False)
+
+
+def _wanted(regex: "Pattern[str]", cut: int, path: str) -> bool:
+    return regex.match(path[cut:]) is not None
+
+
+def _handed_to(pattern: str) -> str:
+    for regex, who, store in _HANDLERS:
+        if regex.search(pattern):
+            return "cores are handed to %s; its files are listed as those of %s" % (who, store)
+    return _KNOWN_ELSEWHERE
 
 
 def _fixed_folder(pattern: str) -> Tuple[str, bool]:
     """The deepest folder that does not depend on the process, and whether cores lie below it rather than in it."""
     directory = os.path.dirname(pattern)
     if "%" not in directory:
-        return directory, False
+        return directory or "/", False
     return os.path.dirname(directory[: directory.index("%")]) or "/", True
 
 
@@ -93,5 +155,12 @@ def _working_folders(sysroot: Sysroot) -> List[str]:
                 except OSError:
                     # The process ended, or is another user's.
                     continue
-    hosts = (sysroot.host_path(path) for path in sorted(folders) if path.startswith("/"))
-    return [path for path in hosts if os.path.isdir(path)]
+    found = []
+    for path in sorted(folders):
+        try:
+            where = sysroot.resolve(path).host_path.rstrip("/") or "/" if path.startswith("/") else ""
+        except OSError:
+            continue
+        if where and where not in found and os.path.isdir(where):
+            found.append(where)
+    return found

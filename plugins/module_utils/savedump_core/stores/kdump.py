@@ -15,7 +15,7 @@ import re
 import time
 from typing import Iterator, List, Optional, Tuple, Union
 
-from ..sysroot import Refused, Sysroot, open_regular
+from ..sysroot import Refused, Sysroot, regular_file
 from ._kdump_settings import targets
 from .place import Log, Looked, Spotted
 
@@ -26,7 +26,8 @@ _DUMP = re.compile(
     r"(?:vmcore|k?dump)(?:[-.]?\d+)?(?:\.flat|\.compressed)?(?P<unfinished>-incomplete|\.tmp)?"
     r"(?:\.(?:gz|bz2|lz4|xz|zst|zstd|lzo))?\Z"
 )
-_LOG = re.compile(r"(?:vmcore-dmesg(?:-incomplete)?\.txt|dmesg(?:\.txt|\.\d{8,14})?)\Z")
+LOG = re.compile(r"(?:vmcore-dmesg(?:-incomplete)?\.txt|dmesg(?:\.txt|\.\d{8,14})?)\Z")
+"""The names of the log that a crash kernel wrote."""
 _STATUS = re.compile(rb"^vmcore status: (.*)$", re.MULTILINE)
 
 # DIR/kdumpst/crash/STAMP is the deepest that is known.
@@ -93,7 +94,7 @@ def _dumps(where: str, names: List[str], depth: int) -> Iterator[Union[Spotted, 
     dumps = [name for name in names if _DUMP.match(name)]
     for name in dumps:
         yield judged(os.path.join(where, name))
-    logs = [name for name in names if _LOG.match(name)]
+    logs = [name for name in names if LOG.match(name)]
     if logs and depth and not dumps:
         yield Log(NAME, os.path.join(where, logs[0]), "the kernel's log of a crash that no dump was saved of")
 
@@ -121,11 +122,10 @@ def _changed_just_now(path: str) -> bool:
 def _bad_status(where: str) -> Optional[str]:
     """What SUSE's README.txt has against the dump beside it."""
     try:
-        descriptor = open_regular(os.path.join(where, "README.txt"))
+        with regular_file(os.path.join(where, "README.txt")) as file:
+            match = _STATUS.search(file.read(1 << 16))
     except (OSError, Refused):
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        match = _STATUS.search(file.read(1 << 16))
     if match is None or match.group(1).strip() == b"saved successfully":
         return None
     return "README.txt beside it says: vmcore status: %s" % match.group(1).decode("utf-8", "replace").strip()

@@ -10,7 +10,7 @@ import os
 import re
 from typing import Iterator, List, Union
 
-from ..sysroot import Refused, Sysroot, open_regular
+from ..sysroot import Refused, Sysroot, regular_file
 from .place import Log, Looked
 
 NAME = "pstore"
@@ -59,7 +59,7 @@ def _what(path: str) -> str:
     if path.endswith(".enc.z"):
         return "the kernel's last words, compressed in a way that the kernel could not undo"
     try:
-        with os.fdopen(open_regular(path), "rb") as file:
+        with regular_file(path) as file:
             match = _REASON.match(file.read(64))
     except (OSError, Refused) as error:
         return "the kernel's last words, not readable: %s" % error

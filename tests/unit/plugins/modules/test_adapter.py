@@ -14,7 +14,9 @@ from ansible_collections.savedump.toolkit.plugins.module_utils import _adapter
 
 elfwriter = pytest.importorskip("support.elfwriter", reason="needs this checkout's tests/support on the path")
 
-PROGRAM = elfwriter.elf_file(build_id=b"\x11" * 20)
+# Of a program Linux dumps no more than the first page, unless told otherwise.
+PAGE = 4096
+PROGRAM = elfwriter.elf_file(build_id=b"\x11" * 20, padding=PAGE)
 OTHER = elfwriter.elf_file(build_id=b"\x33" * 20)
 NOBODY = 65534
 
@@ -30,7 +32,7 @@ class Host:
         (self.root / "usr/bin/prog").write_bytes(PROGRAM)
 
     def dump(self, name="core.77", pid=77):
-        modules = [elfwriter.Mapped(b"/usr/bin/prog", 0x400000, PROGRAM)]
+        modules = [elfwriter.Mapped(b"/usr/bin/prog", 0x400000, PROGRAM[:PAGE])]
         elfwriter.process_core(modules=modules, pid=pid).write(str(self.folder / name))
         return str(self.folder / name)
 

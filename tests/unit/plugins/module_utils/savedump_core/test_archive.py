@@ -26,8 +26,9 @@ from support import elfwriter
 from support.archives import Archive
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 5))
-PROGRAM = elfwriter.elf_file(build_id=b"\x11" * 20)
-LIBRARY = elfwriter.elf_file(build_id=b"\x22" * 20, soname="libx.so")
+# Larger than what Linux dumps of a file by default, so that none is rebuilt from the dump.
+PROGRAM = elfwriter.elf_file(build_id=b"\x11" * 20, padding=0x2000)
+LIBRARY = elfwriter.elf_file(build_id=b"\x22" * 20, soname="libx.so", padding=0x2000)
 
 
 @pytest.fixture
@@ -50,8 +51,10 @@ def host(tmp_path):
 
         def crash(self, pid=77, **kwargs):
             modules = [
-                elfwriter.Mapped(b"/usr/bin/prog", 0x400000, PROGRAM),
-                elfwriter.Mapped(b"/usr/lib/libx.so", 0x7F0000000000, LIBRARY, link_name=b"/lib/libx.so"),
+                elfwriter.Mapped(b"/usr/bin/prog", 0x400000, PROGRAM, header_only=True),
+                elfwriter.Mapped(
+                    b"/usr/lib/libx.so", 0x7F0000000000, LIBRARY, link_name=b"/lib/libx.so", header_only=True
+                ),
             ]
             elfwriter.process_core(modules=modules, pid=pid, **kwargs).write(self.core)
             os.utime(self.core, (2000, 2000))

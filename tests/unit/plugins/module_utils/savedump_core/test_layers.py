@@ -13,7 +13,11 @@ LEVELS = {
     "errors": 0, "model": 0,
     "elf": 1, "kernel": 1, "web": 1, "tarstream": 1, "sysroot": 1, "manifest": 1,
     "dumps": 2, "stores": 2, "finders": 2, "launchers": 2, "compression": 2,
-    "source": 3, "prove": 3, "search": 3, "beside": 3, "stack": 3, "plan": 3, "archive": 3, "unpack": 3,
+    # Between the seams: finders may use it, and it uses the codecs.
+    "packages": 2,
+    "source": 3, "prove": 3, "scripts": 3, "search": 3, "setout": 3, "beside": 3, "stack": 3, "gaps": 3,
+    "plan": 3, "archive": 3, "check": 3, "unpack": 3, "naming": 3, "shelf": 3, "workroom": 3,
+    "complete": 3, "store": 3,
     "api": 4,
     "cli": 5, "__main__": 5,
 }  # fmt: skip

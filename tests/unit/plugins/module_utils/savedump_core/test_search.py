@@ -279,7 +279,14 @@ def test_debug_file_is_left_out_without_its_supplementary_file(root):
     files = findings.files[0]
     assert isinstance(files.debug, Missing) and isinstance(files.supplementary, Missing)
     assert ALT_ID.hex() in files.debug.attempts[-1].detail
-    assert files.supplementary in findings.gaps
+    assert findings.missing == [files.debug, files.supplementary]
+    assert findings.gaps == [], "as where no debug information is to be had"
+
+
+def test_half_of_the_debug_information_that_is_packed_is_a_gap(root):
+    root.put("/opt/app/libx.so", debug(altlink=("../dwz/x.debug", ALT_ID)))
+    findings = root.search(module())
+    assert findings.gaps == [findings.files[0].supplementary]
 
 
 def test_gaps_are_loaded_files_and_not_debug_files(root):

@@ -14,7 +14,7 @@ import zlib
 
 import pytest
 
-from savedump_core import compression, unpack
+from savedump_core import check, compression, unpack
 from savedump_core.errors import BadDump, CannotWrite, SavedumpError
 from savedump_core.tarstream.sparse import Digest
 from savedump_core.tarstream.writer import TarWriter
@@ -343,8 +343,20 @@ class TestBuildId:
         assert len(found) == 1 and "\x1b" not in found[0]
 
     def test_note_at_the_end_of_a_large_file(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(unpack, "_IN_MEMORY", 1000)
+        monkeypatch.setattr(check, "_IN_MEMORY", 1000)
         assert problems(self.archive(ELF + bytes(1 << 20)).write(tmp_path)) == []
+
+    @pytest.mark.parametrize("pack", [lzma.compress, gzip.compress], ids=["xz", "gzip"])
+    def test_of_a_kernel_module_that_is_compressed(self, pack, tmp_path):
+        assert problems(self.archive(pack(ELF)).write(tmp_path)) == []
+        other = pack(elfwriter.elf_file(build_id=b"\xab" * 20))
+        assert "has build ID %s" % ("ab" * 20) in problems(self.archive(other).write(tmp_path))[0]
+        assert "has build ID None" in problems(self.archive(pack(ELF)[:-20]).write(tmp_path))[0]
+
+    def test_of_one_that_would_fill_the_disk(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(check, "MAX_DECOMPRESSED", 1 << 20)
+        path = self.archive(lzma.compress(ELF + bytes(4 << 20))).write(tmp_path)
+        assert "has build ID None" in problems(path)[0]
 
     def test_of_the_dump_is_not_looked_at(self, tmp_path):
         assert problems(self.archive(b"core", role="dump").write(tmp_path)) == []

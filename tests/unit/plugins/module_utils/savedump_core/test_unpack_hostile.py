@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from savedump_core import unpack
+from savedump_core import check, unpack
 from savedump_core.errors import BadDump
 from savedump_core.tarstream import header
 from support.archives import TOP, usual
@@ -173,11 +173,11 @@ def test_very_many_problems(tmp_path):
 
 
 def test_very_many_members(tmp_path, monkeypatch):
-    monkeypatch.setattr(unpack, "MAX_MEMBERS", 4)
+    monkeypatch.setattr(check, "MAX_MEMBERS", 4)
     assert "more than 4 members" in unpack.verify(usual().write(tmp_path)).problems[0]
 
 
 def test_a_manifest_of_absurd_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(unpack, "MAX_MANIFEST", 100)
+    monkeypatch.setattr(check, "MAX_MANIFEST", 100)
     with pytest.raises(BadDump, match="more than are taken"):
         unpack.verify(usual().write(tmp_path))

@@ -126,8 +126,11 @@ def test_core_cut_anywhere(tmp_path, size):
 def test_one_byte_flipped_in_the_headers(tmp_path):
     """Each byte of the ELF header and of the first program headers, to each of three values."""
     from savedump_core import api, errors
+    from savedump_core.model import SearchOptions
 
     path = tmp_path / "core"
+    (tmp_path / "root").mkdir()
+    nowhere = SearchOptions(sysroot=str(tmp_path / "root"))
     outcomes = set()
     for offset in range(64 + 3 * 56):
         for flip in (0x01, 0x80, 0xFF):
@@ -135,7 +138,7 @@ def test_one_byte_flipped_in_the_headers(tmp_path):
             data[offset] ^= flip
             path.write_bytes(bytes(data))
             try:
-                document = api.inspect(str(path))
+                document = api.inspect(str(path), nowhere)
                 outcomes.add("read" if document["complete"] else "incomplete")
             except errors.BadDump as error:
                 assert str(path) in str(error)

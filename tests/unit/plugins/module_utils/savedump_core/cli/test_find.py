@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The words of `savedump find`, and its exit status."""
 
+import fcntl
 import json
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
 
 import pytest
 
-from support import elfwriter
-from support.command import savedump
+from savedump_core.cli import find
+from support import elfwriter, stores
+from support.command import environment, savedump
 
 
 @pytest.fixture
@@ -35,3 +43,108 @@ def test_no_dump_says_where_it_looked_and_what_next(here):
         "  empty (given): no dump",
         "to look where this host puts its dumps: python3 -m savedump_core find",
     ]
+
+
+@pytest.fixture
+def host(tmp_path):
+    """A root with three cores, one of them cut, and rules that delete them."""
+    stores.put(tmp_path, "/proc/sys/kernel/core_pattern", "|/usr/lib/systemd/systemd-coredump %P")
+    stores.put(tmp_path, "/etc/passwd", "root:x:0:0\nshop:x:1000:1000\n")
+    stores.put(tmp_path, "/usr/bin/systemd-tmpfiles")
+    stores.put(tmp_path, "/usr/lib/tmpfiles.d/systemd.conf", "d /var/lib/systemd/coredump 0755 root root 2w\n")
+    core = elfwriter.process_core(pid=77, comm=b"a\x1b[2Jb\n", uid=1000).to_bytes()
+    stores.systemd(tmp_path, stores.zstd(core), pid=1, seconds=stores.SECONDS)
+    stores.systemd(tmp_path, core[:-10], pid=2, suffix="", seconds=stores.SECONDS)
+    stores.abrt(tmp_path, elfwriter.process_core(signal=6).to_bytes())
+    stores.abrt(tmp_path, None, name="oops-1", type="Kerneloops")
+    return str(tmp_path)
+
+
+def on_a_terminal(*words, columns=80):
+    """What the command writes to a terminal of so many columns."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    variables = {key: value for key, value in environment().items() if key not in ("COLUMNS", "LINES")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "savedump_core"] + list(words), stdin=theirs, stdout=theirs, stderr=theirs, env=variables
+    ) as process:
+        os.close(theirs)
+        parts = []
+        while True:
+            try:
+                part = os.read(ours, 1 << 16)
+            except OSError:
+                part = b""
+            if not part:
+                break
+            parts.append(part)
+        process.wait()
+    os.close(ours)
+    return b"".join(parts).decode().replace("\r\n", "\n")
+
+
+def test_one_line_for_each_dump_where_no_person_reads(host):
+    lines = savedump("find", "--host-root", host, status=0).out.splitlines()
+    assert len(lines) == 4
+    assert [line.split()[4] for line in lines[:3]].count("SIGSEGV") == 2 and all("/core" in line for line in lines[:3])
+    assert sum("(NOT WHOLE)" in line for line in lines) == 1 and sum(" shop " in line for line in lines) == 2
+    assert "Kerneloops" in lines[3] and lines[3].endswith("no dump")
+
+
+@pytest.mark.parametrize("columns", [80, 132, 20])
+def test_terminal(host, columns):
+    shown = on_a_terminal("find", "--host-root", host, columns=columns)
+    assert "\x1b" not in shown
+    lines = shown.splitlines()
+    # Names of a crash handler are longer than any terminal, and are never cut; the rest fits.
+    assert [line for line in lines if len(line) > max(columns, 60) and "/var/" not in line] == []
+    assert sum(line.startswith("    " + host) for line in lines) == 3
+    assert "(shop)" in shown and "NOT WHOLE: it is cut" in shown and "gone in 13 days: " in shown.replace("14", "13")
+
+
+def test_filters(host):
+    done = savedump("find", "--host-root", host, "--signal", "abrt", "--kind", "core", status=0)
+    assert len(done.out.splitlines()) == 1 and "ccpp-" in done.out
+    assert done.error == "2 more dumps are here that are not asked for\n"
+    done = savedump("find", "--host-root", host, "--older-than", "1w", "--max-size", "10T", "--json", status=0)
+    document = json.loads(done.out)
+    assert len(document["dumps"]) == 3 and document["left_out"] == 0 and len(document["logs"]) == 1
+    done = savedump("find", "--host-root", host, "--executable", "nothing*", status=0)
+    assert done.out == "" and "3 more dumps" in done.error
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--newer-than", "yesterday"], "'yesterday' is neither an age nor a date; write it as 2h"),
+        (["--min-size", "big"], "'big' is no size"),
+        (["--signal", "!"], "'!' is no signal"),
+    ],
+)
+def test_words_that_mean_nothing(words, said):
+    done = savedump("find", *words)
+    assert done.status == 64 and said in done.error
+
+
+def test_documents_without_and_with_one_dump(host, tmp_path_factory):
+    empty = tmp_path_factory.mktemp("empty")
+    document = json.loads(savedump("find", str(empty), "--json", status=0).out)
+    assert document["dumps"] == [] and document["looked"][0]["where"] == str(empty)
+    document = json.loads(savedump("find", "--host-root", host, "--signal", "6", "--json", status=0).out)
+    assert [entry["expires"]["at"] for entry in document["dumps"]] == [None]
+
+
+def test_names_that_are_no_utf_8(tmp_path):
+    at = os.fsencode(str(tmp_path)) + b"/core.\xff\n"
+    os.rename(elfwriter.process_core().write(str(tmp_path / "core")), at)
+    document = json.loads(savedump("find", str(tmp_path), "--json", status=0).out)
+    assert os.fsencode(document["dumps"][0]["path"]) == at
+    assert "core.\\xff\\x0a" in savedump("find", str(tmp_path), status=0).out
+
+
+@pytest.mark.parametrize(
+    "left, words",
+    [(-5, "any time"), (30, "in 0 min"), (3600, "in 60 min"), (86400, "in 24 hours"), (9 * 86400, "in 9 days")],
+)
+def test_how_long_it_stays(left, words):
+    assert find._in_words((1000 + left) * 10**9, now=1000) == words

@@ -146,3 +146,9 @@ def test_what_is_spare_is_cut():
     vmlinux = VMLINUX_FILE._replace(spare=(cut,))
     (entry,) = [one for one in plan(files(VMLINUX, vmlinux, vmlinux)).entries if one.role == "vmlinux"]
     assert entry.cuts == (cut,)
+
+
+def test_the_log_out_of_memory_and_the_one_that_suse_writes_beside_the_dump():
+    theirs = Entry(path="dmesg.txt", role="beside", origin="/crash/dmesg.txt")
+    here = members(plan(dmesg=b"out of memory", beside=[theirs]))
+    assert here["dmesg.txt"] == len(b"out of memory") and here["2-dmesg.txt"] == "/crash/dmesg.txt"

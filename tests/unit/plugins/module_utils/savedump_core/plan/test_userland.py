@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from savedump_core.model import Dump, Findings, Found, Missing, Module, ModuleFiles, Want
+from savedump_core.model import Dump, Entry, Findings, Found, Missing, Module, ModuleFiles, Want
 from savedump_core.plan import make_plan
 from savedump_core.plan.names import member_path, safe_name
 from savedump_core.sysroot import Sysroot
@@ -36,7 +36,10 @@ def plan(*module_files, **options):
         mtime_ns=5,
     )  # fmt: skip
     findings = Findings(files=tuple(module_files), thread_db=options.get("thread_db"))
-    return make_plan(dump, options.get("name", "core.1"), findings, Sysroot(options.get("sysroot", "/nowhere")))
+    return make_plan(
+        dump, options.get("name", "core.1"), findings, Sysroot(options.get("sysroot", "/nowhere")),
+        options.get("beside", ()),
+    )  # fmt: skip
 
 
 def members(the_plan):
@@ -218,3 +221,116 @@ def test_safe_name(name, safe):
 )
 def test_member_path(path, member):
     assert member_path(path) == member
+
+
+def unit(name, at=None, folder="/build"):
+    """A .dwo, as its skeleton names it."""
+    paths = (name,) if name.startswith("/") else ("%s/%s" % (folder, name), name)
+    return found(at or paths[0], kind="split", build_id=None, matched_by="dwo-id", paths=paths)
+
+
+def package(at, name="prog.dwp"):
+    return found(at, "split", None, "dwo-id", (name,))._replace(features=("dwp",))
+
+
+def of_role(the_plan, role):
+    return [entry.path for entry in the_plan.entries if entry.role == role]
+
+
+def test_units_stand_beside_their_file_by_the_name_it_has_for_them():
+    whole = files("/usr/bin/prog", executable=True)
+    the_plan = plan(whole._replace(debug=whole.file, split=(unit("obj/a.dwo"), unit("b.dwo"))))
+    assert of_role(the_plan, "dwo") == ["usr/bin/b.dwo", "usr/bin/obj/a.dwo"]
+    assert links(the_plan)[".savedump/dwo/1"] == "../../usr/bin"
+
+
+def test_units_of_a_debug_file_stand_beside_that():
+    whole = files("/usr/bin/prog", debug=found("/d/prog.debug", kind="debug"))
+    the_plan = plan(whole._replace(split=(unit("obj/a.dwo"),)))
+    assert of_role(the_plan, "dwo") == ["usr/lib/debug/.build-id/aa/obj/a.dwo"]
+    assert links(the_plan)[".savedump/dwo/1"] == "../../usr/lib/debug/.build-id/aa"
+
+
+def test_units_of_one_name():
+    """In two folders each stands in its own; in one, only the first can be found, and the others are kept."""
+    one = files("/opt/a/liba.so")
+    two = files("/opt/b/libb.so", build_id=b"\1" * 20)
+    three = files("/opt/b/libc.so", build_id=b"\2" * 20)
+    the_plan = plan(
+        *(
+            whole._replace(debug=whole.file, split=(unit("obj/a.dwo", folder="/build/%d" % number),))
+            for number, whole in enumerate((one, two, three))
+        )
+    )
+    assert of_role(the_plan, "dwo") == [
+        ".savedump/dwo-elsewhere/build/2/obj/a.dwo", "opt/a/obj/a.dwo", "opt/b/obj/a.dwo",
+    ]  # fmt: skip
+    assert [links(the_plan)[".savedump/dwo/%d" % number] for number in (1, 2)] == ["../../opt/a", "../../opt/b"]
+
+
+def test_a_unit_that_two_modules_share_is_there_for_both():
+    shared = unit("obj/a.dwo")
+    one, two = files("/opt/a/liba.so"), files("/opt/b/libb.so", build_id=b"\1" * 20)
+    the_plan = plan(*(whole._replace(debug=whole.file, split=(shared,)) for whole in (one, two)))
+    assert of_role(the_plan, "dwo") == ["opt/a/obj/a.dwo"]
+    assert links(the_plan)["opt/b/obj/a.dwo"] == "../../a/obj/a.dwo"
+
+
+def test_units_called_by_an_absolute_name_are_kept_where_no_debugger_looks():
+    whole = files("/usr/bin/prog")
+    the_plan = plan(whole._replace(debug=whole.file, split=(unit("/build/a.dwo"),)))
+    assert of_role(the_plan, "dwo") == [".savedump/dwo-elsewhere/build/a.dwo"]
+    assert not [link for link in links(the_plan) if link.startswith(".savedump/dwo/")]
+
+
+@pytest.mark.parametrize(
+    "name", ["../../manifest.json", "../../.savedump/executable", "../../../../run-gdb.sh", "../../SHA256SUMS", "prog",
+             "../../usr", ".."],
+)  # fmt: skip
+def test_a_unit_takes_no_place_of_another_member(name):
+    whole = files("/usr/bin/prog", executable=True)
+    the_plan = plan(whole._replace(debug=whole.file, split=(unit(name),)))
+    (path,) = of_role(the_plan, "dwo")
+    assert path.startswith((".savedump/dwo-elsewhere/", ".savedump/files/"))
+    assert members(the_plan)["usr/bin/prog"].role == "executable"
+    assert links(the_plan)[".savedump/executable"] == "../usr/bin/prog"
+
+
+def test_a_module_of_the_dump_cannot_stand_among_the_units():
+    the_plan = plan(files("/.savedump/dwo-elsewhere/x"), files("/.savedump/dwo/1", build_id=b"\1" * 20))
+    assert [path for path in of_role(the_plan, "library") if not path.startswith(".savedump/files/")] == []
+
+
+def test_package_of_units():
+    whole = files("/usr/bin/prog", executable=True)
+    the_plan = plan(whole._replace(debug=whole.file, split=(package("/x/prog.dwp"),)))
+    assert of_role(the_plan, "dwp") == ["usr/bin/prog.dwp"]
+
+
+def test_package_of_units_of_a_stripped_program():
+    """gdb 13 asks for executable.dwp beside the debug file, the name that it was started with; lldb 14 for prog.dwp
+    beside the program; others by the debug file's own name."""
+    whole = files("/usr/bin/prog", executable=True, debug=found("/d/prog.debug", kind="debug"))
+    the_plan = plan(whole._replace(split=(package("/x/prog.dwp"),)))
+    folder = "usr/lib/debug/.build-id/aa"
+    (path,) = of_role(the_plan, "dwp")
+    assert path == "%s/bb%s.debug.dwp" % (folder, "00" * 18)
+    for name in ("executable.dwp", "prog.dwp"):
+        assert links(the_plan)["%s/%s" % (folder, name)] == os.path.basename(path)
+    assert links(the_plan)["usr/bin/prog.dwp"] == os.path.relpath(path, "usr/bin")
+
+
+def test_units_of_debug_information_that_is_not_packed_are_not_either():
+    missing = Missing(want=found("/d", kind="debug").want, status="missing", attempts=())
+    the_plan = plan(files("/usr/bin/prog", debug=missing)._replace(split=(unit("a.dwo"),)))
+    assert of_role(the_plan, "dwo") == []
+
+
+def test_what_belongs_beside_gives_way_to_files():
+    script = Entry(path="usr/share/gdb/auto-load/usr/lib/libx.so-gdb.py", role="gdb-script", size=3, data=b"x=1")
+    taken = Entry(path="usr/bin/prog", role="gdb-script")
+    names = ("../x", ".savedump/x", "manifest.json", "usr/bin/prog/x")
+    hostile = [Entry(path=path, role="gdb-script") for path in names]
+    the_plan = plan(files("/usr/bin/prog"), beside=[script, taken, *hostile])
+    assert of_role(the_plan, "gdb-script") == [script.path]
+    assert members(the_plan)["usr/bin/prog"].role == "library"

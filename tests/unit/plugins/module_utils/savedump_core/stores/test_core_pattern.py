@@ -27,7 +27,7 @@ def host(tmp_path):
 
         def entries(self):
             items = list(core_pattern.entries(Sysroot(self.root)))
-            return [i for i in items if not isinstance(i, Looked)], [i for i in items if isinstance(i, Looked)]
+            return [i.path for i in items if not isinstance(i, Looked)], [i for i in items if isinstance(i, Looked)]
 
     return Host()
 
@@ -63,11 +63,68 @@ def test_relative_pattern_looks_in_customary_folders_and_says_so(host):
     assert host.root + "/var/crash" in [one.where for one in looked]
 
 
-@pytest.mark.parametrize("pattern", ["|/usr/lib/systemd/systemd-coredump %P", "@/run/coredump.socket"])
-def test_piped_pattern_is_said(host, pattern):
+@pytest.mark.parametrize(
+    "pattern, who",
+    [
+        (
+            "|/usr/lib/systemd/systemd-coredump %P",
+            "systemd-coredump; its files are listed as those of",
+        ),
+        ("@@/run/systemd/coredump.socket", "systemd-coredump"),
+        ("|/usr/share/apport/apport -p%p -s%s -- %E", "apport"),
+        ("|/usr/libexec/abrt-hook-ccpp %s %c", "abrt"),
+        ("|/var/mnt/core-dump-handler/cdc -c=%c -d=/x", "core-dump-handler"),
+        ("|/opt/own/apport-like %p", "a program; look in its own store"),
+        ("@/run/own.socket", "a program; look in its own store"),
+    ],
+)
+def test_pattern_that_hands_cores_on_is_said(host, pattern, who):
     host.pattern(pattern)
     found, looked = host.entries()
-    assert found == [] and looked[0].where == pattern and "program" in looked[0].outcome
+    assert found == [] and looked[0].where == pattern and who in looked[0].outcome
+
+
+def test_every_letter_that_the_kernel_knows(host):
+    """fs/coredump.c, format_corename; what it does not know prints nothing, and nor does a lone "%" at the end."""
+    host.pattern("/cores/%p-%P-%i-%I-%u-%g-%d-%s-%t-%c-%C-%F-%h-%e-%f-%E-%%-%z%")
+    at = host.put(
+        "/cores/12-13-12-13-1000-1001-1-11-1700000000-18446744073709551615-3-9-box-my prog-prog-!usr!bin!p-%-"
+    )
+    host.put("/cores/12-13-12-13-1000-x-1-11-1700000000-18446744073709551615-3-9-box-my prog-prog-!usr!bin!p-%-")
+    items = [item for item in core_pattern.entries(Sysroot(host.root)) if not isinstance(item, Looked)]
+    assert [item.path for item in items] == [at]
+    told = items[0].tell(False)
+    assert (told.pid, told.uid, told.gid, told.signal, told.host) == (12, 1000, 1001, 11, "box")
+    assert told.executable == "/usr/bin/p" and told.when_ns == 1700000000 * 10**9
+
+
+@pytest.mark.parametrize(
+    "pattern, name, there",
+    [("core", "core.12", True), ("core.%p", "core.12", True), ("core.%p", "core.12.12", False),
+     ("core.%P", "core.12.13", True), ("core.%%p", "core.%p.12", True), ("%", ".12", True)],
+)  # fmt: skip
+def test_core_uses_pid(pattern, name, there):
+    """It appends the number where no %p is, and was on when the core was written, or was not."""
+    assert bool(core_pattern.regex_of(pattern).match(name)) is there
+
+
+def test_folder_behind_a_link_stays_beneath_the_root(host):
+    host.pattern("/cores/core.%p")
+    at = host.put("/srv/core.12")
+    os.symlink("/srv", host.root + "/cores")
+    assert host.entries()[0] == [at]
+    os.unlink(host.root + "/cores")
+    os.symlink("/../../../../tmp", host.root + "/cores")
+    assert host.entries()[0] == []
+
+
+def test_core_in_tmp_expires(host):
+    host.pattern("/tmp/core.%p")
+    host.put("/usr/bin/systemd-tmpfiles")
+    host.put("/usr/lib/tmpfiles.d/tmp.conf", b"q /tmp 1777 root root 10d\n")
+    at = host.put("/tmp/core.12")
+    (item,) = [item for item in core_pattern.entries(Sysroot(host.root)) if not isinstance(item, Looked)]
+    assert item.path == at and item.expires["at"] == os.lstat(at).st_ctime_ns + 10 * 86400 * 10**9
 
 
 def test_folder_that_is_not_there_is_said(host):

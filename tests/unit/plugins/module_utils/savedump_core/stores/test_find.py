@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
+import subprocess
+import zipfile
 
 import pytest
 
 from savedump_core import api
-from support import elfwriter
+from support import elfwriter, stores
 
 
 @pytest.fixture
@@ -41,5 +43,64 @@ def test_same_file_is_listed_once(cores):
 
 def test_report_is_json(cores):
     document = api.find([cores]).as_json()
-    assert sorted(document) == ["dumps", "logs", "looked"] and document["logs"] == []
+    assert sorted(document) == ["dumps", "left_out", "logs", "looked"] and document["logs"] == []
     assert document["looked"] == [{"store": "given", "where": cores, "outcome": "2 found"}]
+
+
+def test_split_set_and_hard_links_are_one_dump(cores):
+    os.link(cores + "/a/core.1", cores + "/a/core.too")
+    assert len(api.find([cores]).entries) == 2
+
+
+def test_users_are_named_by_the_roots_own_passwd(tmp_path):
+    stores.put(tmp_path, "/proc/sys/kernel/core_pattern", "/cores/core.%p")
+    stores.put(tmp_path, "/cores/core.1", elfwriter.process_core(uid=4711).to_bytes())
+    stores.put(tmp_path, "/etc/passwd", "root:x:0:0:::\nshop:x:4711:4711:::\nlate:x:4711:1:::\n")
+    assert [entry["user"] for entry in api.find(sysroot=str(tmp_path)).entries] == ["shop"]
+
+
+def test_dumps_come_one_at_a_time_and_what_was_looked_at_comes_after(cores):
+    search = api.finding([cores])
+    found = iter(search)
+    assert next(found)["path"] == cores + "/a/b/core.2"
+    assert next(found)["path"] == cores + "/a/core.1"
+    assert next(found, None) is None
+    assert [looked.outcome for looked in search.report().looked] == ["2 found"]
+
+
+@pytest.mark.parametrize("level", [1, 500])
+def test_no_more_of_a_packed_core_is_read_than_its_front(tmp_path, level):
+    """A bomb: a core whose notes are said to lie behind a gigabyte of zeros."""
+    bomb = elfwriter.process_core(extra=[elfwriter.Segment(elfwriter.PT_NOTE, offset=level << 20, filesz=4096)])
+    path = tmp_path / "core.zst"
+    with open(str(path), "wb") as out:
+        packing = subprocess.Popen(["zstd", "-qc"], stdin=subprocess.PIPE, stdout=out)
+        packing.stdin.write(bomb.to_bytes())
+        for _ in range(level):
+            packing.stdin.write(bytes(1 << 20))
+        packing.stdin.close()
+        assert packing.wait() == 0
+    (entry,) = api.find([str(path)]).entries
+    assert entry["process"]["pid"] == 4242 and entry["size"] is None and entry["complete"] is None
+
+
+def test_what_is_no_dump_costs_no_word_in_a_folder(tmp_path):
+    with zipfile.ZipFile(str(tmp_path / "some.zip"), "w") as file:
+        file.writestr("a.txt", "text")
+    stores.put(tmp_path, "x.crash", "ProblemType: Package\n")
+    stores.put(tmp_path, "notes.txt", "text")
+    damaged = stores.put(tmp_path, "core.zst", b"\x28\xb5\x2f\xfdgarbage")
+    report = api.find([str(tmp_path)])
+    assert report.entries == ()
+    # What is damaged might have been one; so might a report or a zip that bears a store's name.
+    said = {os.path.basename(one.where) for one in report.looked} - {tmp_path.name}
+    assert damaged.endswith("core.zst") and said == {"core.zst"}
+
+
+def test_host_without_the_codec_knows_what_the_name_says(tmp_path, monkeypatch):
+    at = stores.systemd(tmp_path, stores.zstd(elfwriter.process_core().to_bytes()), {"signal": 6}, uid=12)
+    monkeypatch.setattr("savedump_core.compression.zstd.available", lambda: False)
+    (entry,) = api.find(sysroot=str(tmp_path)).entries
+    assert (entry["path"], entry["kind"], entry["complete"]) == (at, None, None) and "zstd" in entry["warnings"][0]
+    assert (entry["process"]["comm"], entry["process"]["uid"]) == ("prog", 12)
+    assert entry["process"]["signal"]["name"] == "SIGABRT"

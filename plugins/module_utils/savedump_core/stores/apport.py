@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where Ubuntu's apport puts crashes: reports in /var/crash, which hold the core as text (compression/apport.py), and
+cores as they are in /var/lib/apport/coredump where the process's own limit asked for one (apport/fileutils.py,
+get_core_path). Anybody may write into /var/crash.
+"""
+
+import os
+import re
+import time
+from functools import partial
+from typing import Dict, Iterator, List, Optional, Tuple, Union
+
+from ..model import Json
+from ..sysroot import Refused, Sysroot, regular_file
+from ._tmpfiles import Tmpfiles
+from .place import Log, Looked, Spotted, Told, listing, number, resolved, text_of
+
+NAME = "apport"
+
+REPORTS, CORES = "/var/crash", "/var/lib/apport/coredump"
+_CORE = re.compile(
+    r"core\.(?P<exe>.*)\.(?P<uid>[0-9]{1,10})\.(?P<boot>[0-9a-f-]{36})\.(?P<pid>[0-9]{1,10})\.(?P<start>[0-9]+)"
+    r"(?:\.(?:zst|lz4|xz|gz|bz2))?\Z",
+    re.DOTALL,
+)
+# apport/fileutils.py, max_corefiles_per_uid: from so many on, the oldest makes room for the next.
+_CORES_PER_USER = 5
+_CLEANER = "/etc/cron.daily/apport"
+# The signal comes behind the process's memory map, which has a line for each mapping.
+_MAX_HEAD, _STEP = 1 << 20, 1 << 14
+_MAX_VALUE = 1 << 12
+_WANTED = ("ProblemType", "Date", "ExecutablePath", "ProcCmdline", "Signal", "ProcStatus")
+MAX_LOGS = 1000
+
+
+def entries(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted, Log]]:
+    yield from _reports(sysroot)
+    yield from _cores(sysroot)
+
+
+def _reports(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted, Log]]:
+    where = resolved(NAME, sysroot, REPORTS)
+    if isinstance(where, Looked):
+        yield where
+        return
+    try:
+        names, _folders = listing(where)
+    except OSError as error:
+        yield Looked(NAME, where, error.strerror or str(error))
+        return
+    cleaned, rules = _days(sysroot), Tmpfiles(sysroot)
+    logs: List[Log] = []
+    for name in names:
+        if not name.endswith(".crash"):
+            continue
+        path = os.path.join(where, name)
+        kind = _kind(path)
+        if kind in (None, "Crash", "KernelCrash", "Hang"):
+            yield _report(path)._replace(expires=_expires(path, cleaned, rules))
+        elif len(logs) < MAX_LOGS:
+            logs.append(Log(NAME, path, "apport's report of a problem of type %s" % kind))
+    yield Looked(NAME, where, "")
+    yield from logs
+
+
+def _report(path: str) -> Spotted:
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return Spotted(path)
+    if mode & 0o777:
+        return Spotted(path, tell=partial(tell_of, path))
+    # data/apport: nobody may read a report until it is whole; a mode that stays so is left by one that died.
+    return Spotted(path, "it is being written: its mode is 0 until it is whole", True, partial(tell_of, path))
+
+
+def tell_of(path: str, brief: bool) -> Told:
+    """What the text of a report says before its core."""
+    said: Dict[str, str] = {}
+    for key, value in _fields(path):
+        said.setdefault(key, value)
+        if brief and key == "Date":
+            break
+    status = dict(line.split(":", 1) for line in said.get("ProcStatus", "").splitlines() if ":" in line)
+    when = _seconds(said.get("Date", ""))
+    return Told(
+        pid=number(status.get("Pid")),
+        uid=number((status.get("Uid", "").split() or [""])[0]),
+        gid=number((status.get("Gid", "").split() or [""])[0]),
+        comm=status.get("Name", "").strip() or None,
+        executable=said.get("ExecutablePath"),
+        args=said.get("ProcCmdline"),
+        signal=number(said.get("Signal")),
+        when_ns=None if when is None else when * 10**9,
+    )
+
+
+def _fields(path: str) -> Iterator[Tuple[str, str]]:
+    """(key, value) of the wanted fields, up to the core."""
+    try:
+        with regular_file(path) as file:
+            text, key, value, size = b"", "", "", 0
+            while size < _MAX_HEAD:
+                data = file.read(_STEP)
+                size += len(data)
+                lines = (text + data).split(b"\n")
+                text = lines.pop() if data else b""
+                for line in lines:
+                    if line[:1] == b" ":
+                        if key in _WANTED and len(value) < _MAX_VALUE:
+                            value += ("\n" if value else "") + os.fsdecode(line[1 : _MAX_VALUE + 1])
+                        continue
+                    if key in _WANTED:
+                        yield key, value
+                    raw, _colon, rest = line.partition(b":")
+                    key, value = os.fsdecode(raw[:64]), os.fsdecode(rest.strip()[:_MAX_VALUE])
+                    if value == "base64":
+                        return
+                if not data:
+                    return
+    except (OSError, Refused):
+        return
+
+
+def _kind(path: str) -> Optional[str]:
+    """ProblemType, which is the first field; None if the file is none of apport's, or cannot be read."""
+    line = (text_of(path, 128) or "").partition("\n")[0]
+    return line.partition(":")[2].strip() if line.startswith("ProblemType:") else None
+
+
+def _seconds(text: str) -> Optional[int]:
+    """Of time.asctime(), which says no time zone: this host's is taken. The names of its days and months are C's."""
+    match = re.match(r"\w{3} (\w{3}) +(\d{1,2}) (\d\d):(\d\d):(\d\d) (\d{4})\Z", text.strip())
+    months = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+    if match is None or match.group(1) not in months:
+        return None
+    day, hour, minute, second, year = (int(match.group(index)) for index in (2, 3, 4, 5, 6))
+    try:
+        return int(time.mktime((year, months.index(match.group(1)) + 1, day, hour, minute, second, 0, 0, -1)))
+    except (OverflowError, ValueError):
+        return None
+
+
+def _cores(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted]]:
+    where = resolved(NAME, sysroot, CORES)
+    if isinstance(where, Looked):
+        # Nothing worth a word: apport makes it when it is first needed.
+        return
+    try:
+        names, _folders = listing(where)
+    except OSError as error:
+        yield Looked(NAME, where, error.strerror or str(error))
+        return
+    by_user: Dict[str, int] = {}
+    matches = [(name, _CORE.match(name)) for name in names]
+    for _name, match in matches:
+        if match:
+            by_user[match.group("uid")] = by_user.get(match.group("uid"), 0) + 1
+    for name, match in matches:
+        if match is None:
+            continue
+        expires: Optional[Json] = None
+        if by_user[match.group("uid")] >= _CORES_PER_USER:
+            why = "apport keeps %d cores of a user: the oldest goes at the next crash" % _CORES_PER_USER
+            expires = {"at": None, "why": why}
+        told = Told(pid=number(match.group("pid")), uid=number(match.group("uid")))
+        yield Spotted(os.path.join(where, name), tell=partial(_told, told), expires=expires)
+    yield Looked(NAME, where, "")
+
+
+def _told(told: Told, brief: bool) -> Told:
+    return told
+
+
+def _days(sysroot: Sysroot) -> Optional[int]:
+    """After how many days apport's cron job deletes reports; None if there is none."""
+    try:
+        text = text_of(sysroot.resolve(_CLEANER).host_path, 1 << 16) or ""
+    except OSError:
+        return None
+    match = re.search(r"-mtime \+([0-9]{1,4})\b", text)
+    return int(match.group(1)) if match else None
+
+
+def _expires(path: str, days: Optional[int], rules: Tmpfiles) -> Optional[Json]:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    if days is None:
+        return rules.expires(os.path.join(REPORTS, os.path.basename(path)), status)
+    # find(1): +7 is more than seven whole days.
+    at = status.st_mtime_ns + (days + 1) * 86400 * 10**9
+    return {"at": at, "why": "apport deletes reports after %d days (%s)" % (days, _CLEANER)}
