@@ -11,7 +11,6 @@ from .dumps import open_dump
 from .elf import dwarf
 from .elf.header import MAGIC
 from .errors import UsageError
-from .gaps import with_packages
 from .manifest import dump_json, host_of, inspect_json, missing_list
 from .model import Dump, Entry, Findings, Json, Plan, SearchOptions
 from .search import search as search_files
@@ -62,9 +61,12 @@ class Archived(NamedTuple):
         }
 
 
-def inspect(path: str, search: SearchOptions = SearchOptions(), debuginfod: "Optional[Client]" = None) -> Json:
+def inspect(
+    path: str, search: SearchOptions = SearchOptions(), debuginfod: "Optional[Client]" = None, packages: bool = True
+) -> Json:
     """What a dump is, whether it is whole, which files it needs and whether they are here: the document of INTERFACE
-    "inspect --json"; for an archive, its manifest. Raises SavedumpError or OSError."""
+    "inspect --json"; for an archive, its manifest. Without `packages` nothing is said of those, nor of what would
+    fill a gap: asking the databases takes as long as all the rest. Raises SavedumpError or OSError."""
     with open_source(path) as source:
         if source.compression or source.read_at(0, 4) != MAGIC:
             from . import unpack
@@ -73,6 +75,8 @@ def inspect(path: str, search: SearchOptions = SearchOptions(), debuginfod: "Opt
                 return unpack.read_manifest(path)
         with Held() as held:
             dump, findings = _read(source, search, held, debuginfod)
+            if packages:
+                findings = _with_packages(findings, search)
     if dump.kernel is not None:
         dump = dump._replace(kernel=_with_stack(dump.kernel, dump, findings))
     return inspect_json(dump, findings)
@@ -114,6 +118,7 @@ def archive(
     with open_source(path) as source, ExitStack() as stack:
         held = stack.enter_context(Held())
         dump, findings = _read(source, search, held, debuginfod)
+        findings = _with_packages(findings, search)
         plan = make_plan(dump, source.name, findings, Sysroot(search.sysroot), _beside(dump, findings, source, search))
         target, existing = None, None
         if output != STDOUT:
@@ -263,8 +268,13 @@ def _read(
     source: Source, options: SearchOptions, held: Held, debuginfod: "Optional[Client]"
 ) -> Tuple[Dump, Findings]:
     dump = open_dump(source, Sysroot(options.sysroot))
-    findings = search_files(dump, options, held, _owner(source, dump), debuginfod, source.read_at)
-    return dump, with_packages(findings, Sysroot(options.sysroot))
+    return dump, search_files(dump, options, held, _owner(source, dump), debuginfod, source.read_at)
+
+
+def _with_packages(findings: Findings, options: SearchOptions) -> Findings:
+    from .gaps import with_packages
+
+    return with_packages(findings, Sysroot(options.sysroot))
 
 
 def _beside(dump: Dump, findings: Findings, source: Source, options: SearchOptions) -> List[Entry]:

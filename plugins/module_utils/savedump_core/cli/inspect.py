@@ -29,8 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    told_all = bool(args.json or args.verbose)
     with instead.of_no_dump(args.path):
-        document = api.inspect(args.path, options.search(args), options.client(args))
+        document = api.inspect(args.path, options.search(args), options.client(args), packages=told_all)
     if document["schema"] != MANIFEST_SCHEMA:
         return _report(args, document, document, document["archive_complete"])
     try:
@@ -113,6 +114,8 @@ def _modules(modules: List[Dict[str, Any]], verbose: bool) -> None:
             if result and (verbose or (key != "debug" and result["status"] != "found")):
                 for line in say.attempts(result["attempts"]):
                     say.out("    %s: %s" % (key, line))
+                if result.get("command"):
+                    say.out("    %s: to fill it: %s" % (key, result["command"]))
 
 
 def _status(result: Optional[Dict[str, Any]]) -> str:
