@@ -97,7 +97,7 @@ def _list(args: argparse.Namespace, search: Any, asked: bool) -> Any:
     for entry in search:
         count += 1
         for line in lines(entry, width):
-            say.out(line)
+            _out(line)
     report = search.report()
     for log in () if asked else report.logs:
         say.out("%s: %s, no dump" % (log.path, log.what))
@@ -109,6 +109,14 @@ def _list(args: argparse.Namespace, search: Any, asked: bool) -> Any:
         next_one = "where this host puts its dumps: %s find" if args.paths else "in another folder: %s find DIR"
         say.note("to look %s" % next_one % say.program())
     return report
+
+
+def _out(line: str) -> None:
+    """As say.out, which looks at every letter: in ten thousand lines that is a tenth of the time."""
+    if line.isprintable() and len(line.encode("utf-8")) == len(line):
+        sys.stdout.write(line + "\n")
+    else:
+        say.out(line)
 
 
 def _say_where(places: Any, found: bool) -> None:

@@ -11,7 +11,7 @@ import zlib
 from typing import IO, Iterator, NamedTuple, Optional
 
 from ..errors import BadDump
-from ._stream import INPUT, PIECE
+from ._stream import INPUT
 
 NAME = "zip"
 SUFFIX = ".zip"
@@ -190,7 +190,7 @@ def _inflated(data: _Input) -> Iterator[bytes]:
         if not tail:
             raise _cut(data)
         try:
-            piece = inflate.decompress(tail, PIECE)
+            piece = inflate.decompress(tail, INPUT)
         except zlib.error as error:
             raise BadDump("the zip file is corrupt before byte %d (%s)" % (data.at, error)) from None
         tail = inflate.unconsumed_tail

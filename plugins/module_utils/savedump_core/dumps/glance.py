@@ -81,6 +81,7 @@ class _Process:
         self._all_threads = True
         self._signal: Optional[int] = None
         self._firsts: Dict[int, bytes] = {}
+        self._info: Optional[notes.Info] = None
         self._end = 0
         for offset, size, align in self._segments()[: core.MAX_NOTE_SEGMENTS]:
             try:
@@ -161,16 +162,15 @@ class _Process:
                 self.is_kernel = False
                 return
             # s390's /proc/vmcore has one: see vmcore.py.
-            info = notes.info(self._firsts[kind], self._header)
-            self.is_kernel = None if info is None else info.comm == b"vmlinux"
+            self._info = notes.info(self._firsts[kind], self._header)
+            self.is_kernel = None if self._info is None else self._info.comm == b"vmlinux"
         elif name.startswith(vmcore._KERNEL_NOTES):
             self.is_kernel = True
         else:
             core._refuse_foreign(self._source, notes.Note(name, kind, at, size))
 
     def glance(self) -> Glance:
-        source, header = self._source, self._header
-        info = notes.info(self._firsts.get(notes.NT_PRPSINFO, b""), header)
+        source, header, info = self._source, self._header, self._info
         siginfo = notes.siginfo(self._firsts.get(notes.NT_SIGINFO, b""), header)
         complete, why = self._completeness()
         process = Process(

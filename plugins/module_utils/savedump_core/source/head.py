@@ -78,6 +78,7 @@ class PackedHead(Head):
         return UNKNOWN
 
     def read_at(self, offset: int, size: int) -> bytes:
+        """As Source.read_at, of what there is of it."""
         while len(self._data) < offset + size and self._reader is not None:
             if offset >= MAX_DECODED or len(self._data) >= MAX_DECODED:
                 self.ran_out = True

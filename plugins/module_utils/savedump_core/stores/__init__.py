@@ -161,23 +161,25 @@ class Search:
         process = facts.get("process")
         brief = not process or None not in (process["signal"], process["executable"], process["uid"], process["comm"])
         told = spotted.tell(brief) if spotted.tell is not None else Told()
-        entry: Json = {"store": site.store, "mtime_ns": site.mtime_ns}
-        entry.update(facts)
-        entry["path"] = spotted.path
-        entry["in_progress"] = spotted.in_progress
+        kernel = facts.get("kernel") or {}
+        crash_time = kernel.get("crash_time")
+        entry = dict(
+            facts,
+            store=site.store,
+            path=spotted.path,
+            mtime_ns=site.mtime_ns,
+            in_progress=spotted.in_progress,
+            crashed_ns=told.when_ns or (crash_time * 10**9 if crash_time else None),
+            process=process if not process or brief else _filled(process, told),
+            unit=told.unit,
+            host=told.host or kernel.get("nodename"),
+            expires=spotted.expires,
+        )
+        entry["user"] = self._user(entry["process"]["uid"]) if process else None
         reasons = [reason for reason in (spotted.unfinished, told.cut) if reason]
         if reasons:
             entry["complete"] = False
             entry["incomplete_why"] = "; ".join(reasons + list(filter(None, (facts["incomplete_why"],))))
-        if process:
-            entry["process"] = _filled(process, told)
-        kernel = entry.get("kernel") or {}
-        crash_time = kernel.get("crash_time")
-        entry["crashed_ns"] = told.when_ns or (crash_time * 10**9 if crash_time else None)
-        entry["user"] = self._user((entry.get("process") or {}).get("uid"))
-        entry["unit"] = told.unit
-        entry["host"] = told.host or kernel.get("nodename")
-        entry["expires"] = spotted.expires
         return entry
 
     def _failed(self, site: _Site, why: str) -> None:

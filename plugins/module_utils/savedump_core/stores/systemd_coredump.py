@@ -29,9 +29,7 @@ _FILE = re.compile(
 )
 # What it writes to where it cannot do without a name; tmpfiles.d/systemd-tmp.conf knows them, too.
 _UNFINISHED = ".#core."
-_ATTRIBUTES = ("hostname", "timestamp", "pid", "uid", "gid", "signal", "comm", "exe")
-# What no core says of itself.
-_BRIEF = 1
+_ATTRIBUTES = ("pid", "uid", "gid", "signal", "timestamp", "hostname", "comm", "exe")
 _MAX_ATTRIBUTE = 1 << 12
 # Of crashes whose core is gone.
 MAX_LOGS = 1000
@@ -68,19 +66,22 @@ def entries(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted, Log]]:
 
 def tell_of(path: str, crash: Optional[Crash], brief: bool) -> Told:
     """By the journal's entry, by the attributes, and by the name, in this order."""
-    said: Dict[str, str] = {}
     match = _FILE.match(os.path.basename(path))
+    crash = crash or {}
+    cut = None
+    if crash.get("TRUNCATED") == "1":
+        cut = "systemd-coredump cut it: its ProcessSizeMax, its ExternalSizeMax or the process's own limit was reached"
+    unit = crash.get("UNIT") or crash.get("USER_UNIT")
+    if brief and match:
+        host = crash.get("HOSTNAME") or _attribute(path, "hostname")
+        return Told(when_ns=_nanoseconds(int(match.group("time"))), host=host, unit=unit, cut=cut)
+    said: Dict[str, str] = {}
     if match:
         said.update((key, value) for key, value in match.groupdict().items() if value is not None)
         said["comm"] = unescaped(said["comm"])
         said["timestamp"] = said["time"]
-    said.update(_attributes(path, _ATTRIBUTES[:_BRIEF] if brief and match else _ATTRIBUTES))
-    for field, key in _FROM_JOURNAL:
-        if crash and crash.get(field):
-            said[key] = crash[field]
-    cut = None
-    if crash and crash.get("TRUNCATED") == "1":
-        cut = "systemd-coredump cut it: its ProcessSizeMax, its ExternalSizeMax or the process's own limit was reached"
+    said.update(_attributes(path))
+    said.update((key, crash[field]) for field, key in _FROM_JOURNAL if crash.get(field))
     return Told(
         pid=number(said.get("pid")),
         uid=number(said.get("uid")),
@@ -91,14 +92,14 @@ def tell_of(path: str, crash: Optional[Crash], brief: bool) -> Told:
         signal=number(said.get("signal")),
         when_ns=_nanoseconds(number(said.get("timestamp"))),
         host=said.get("hostname"),
-        unit=said.get("unit"),
+        unit=unit,
         cut=cut,
     )
 
 
 _FROM_JOURNAL = (
     ("PID", "pid"), ("UID", "uid"), ("GID", "gid"), ("SIGNAL", "signal"), ("TIMESTAMP", "timestamp"), ("COMM", "comm"),
-    ("EXE", "exe"), ("CMDLINE", "args"), ("HOSTNAME", "hostname"), ("USER_UNIT", "unit"), ("UNIT", "unit"),
+    ("EXE", "exe"), ("CMDLINE", "args"), ("HOSTNAME", "hostname"),
 )  # fmt: skip
 
 
@@ -120,18 +121,19 @@ def _nanoseconds(time: Optional[int]) -> Optional[int]:
     return time * 1000 if time > 10**13 else time * 10**9
 
 
-def _attributes(path: str, names: Tuple[str, ...]) -> Iterator[Tuple[str, str]]:
+def _attributes(path: str) -> Iterator[Tuple[str, str]]:
+    for name in _ATTRIBUTES:
+        value = _attribute(path, name)
+        if value is not None:
+            yield name, value
+
+
+def _attribute(path: str, name: str) -> Optional[str]:
     try:
-        there = os.listxattr(path, follow_symlinks=False)
+        raw = os.getxattr(path, "user.coredump." + name, follow_symlinks=False)
     except (OSError, AttributeError):
-        return
-    for name in names:
-        if "user.coredump." + name in there:
-            try:
-                raw = os.getxattr(path, "user.coredump." + name, follow_symlinks=False)
-            except OSError:
-                continue
-            yield name, os.fsdecode(raw[:_MAX_ATTRIBUTE])
+        return None
+    return os.fsdecode(raw[:_MAX_ATTRIBUTE])
 
 
 def _by_name(sysroot: Sysroot) -> Dict[str, Crash]:

@@ -68,9 +68,9 @@ def test_dumps_come_one_at_a_time_and_what_was_looked_at_comes_after(cores):
     assert [looked.outcome for looked in search.report().looked] == ["2 found"]
 
 
-@pytest.mark.parametrize("level", [1, 500])
+@pytest.mark.parametrize("level", [1, 64])
 def test_no_more_of_a_packed_core_is_read_than_its_front(tmp_path, level):
-    """A bomb: a core whose notes are said to lie behind a gigabyte of zeros."""
+    """A bomb: a core whose notes are said to lie far behind what a glance reads."""
     bomb = elfwriter.process_core(extra=[elfwriter.Segment(elfwriter.PT_NOTE, offset=level << 20, filesz=4096)])
     path = tmp_path / "core.zst"
     with open(str(path), "wb") as out:
