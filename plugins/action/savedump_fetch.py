@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One file from the target to the control host, in constant memory, through become, proven by its SHA-256.
 
-The steps are here; where it lands, what the far end runs and how bytes travel are in plugin_utils (_landing, _far_end,
-_ways).
+The steps are here; where it lands, what the far end runs and how bytes travel are in landing, plugin_utils/_far_end and
+_ways.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.savedump.toolkit.plugins.module_utils._adapter import in_bytes
-from ansible_collections.savedump.toolkit.plugins.plugin_utils import _far_end, _landing, _python, _ways
+from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core import landing
+from ansible_collections.savedump.toolkit.plugins.plugin_utils import _far_end, _python, _ways
 
 display = Display()
 
@@ -57,7 +58,7 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail("checksum is not a SHA-256 in hex: %s" % given["checksum"])
         host = self._task.delegate_to or task_vars.get("inventory_hostname", "host")
         self._host, self._source, self._given = host, given["src"], given
-        self._place = _landing.landing(given["dest"], host, self._source)
+        self._place = landing.landing(given["dest"], host, self._source)
         if wanted and self._is_here(wanted):
             return self._done(False, wanted, os.path.getsize(self._place.path), "is here already")
         _chosen, pythons = _python.ask_target(self, task_vars)
@@ -71,30 +72,30 @@ class ActionModule(ActionBase):
             return self._done(True, wanted, before.size, "would be fetched: %s" % in_bytes(before.size))
         try:
             return self._fetch(before, wanted)
-        except _landing.Busy as busy:
+        except landing.Busy as busy:
             raise AnsibleActionFail(str(busy)) from busy
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                _landing.discard(self._place)
+                landing.discard(self._place)
             raise AnsibleActionFail("%s: %s" % (error.filename or self._place.part, error.strerror)) from error
 
     def _is_here(self, wanted):
         """Whether these very bytes are here. What is here under the name with other bytes is kept: an earlier dump of
         the same name is not ours to throw away, so the new one goes beside it."""
-        here = _landing.sha256_of(self._place.path)
+        here = landing.sha256_of(self._place.path)
         if here and here.hexdigest() != wanted:
             self._place = self._place.beside(wanted)
-            here = _landing.sha256_of(self._place.path)
+            here = landing.sha256_of(self._place.path)
         return here is not None and here.hexdigest() == wanted
 
     def _fetch(self, before, wanted):
-        short = _landing.missing_space(self._place, before.size)
+        short = landing.missing_space(self._place, before.size)
         if short:
             raise AnsibleActionFail(
                 "%s more are needed below %s for %s of %s"
                 % (in_bytes(short), self._given["dest"], in_bytes(before.size), self._host)
             )
-        with _landing.opened_part(self._place) as descriptor:
+        with landing.opened_part(self._place) as descriptor:
             receiver = _Receiver(descriptor, before.size, "%s: %s" % (self._host, os.path.basename(self._place.path)))
             way = self._pull(receiver, before)
             if self._stat() != before:
@@ -111,14 +112,14 @@ class ActionModule(ActionBase):
                 self._refuse(
                     "%s from %s has SHA-256 %s, and %s was %s" % (self._source, self._host, found, origin, expected)
                 )
-            _landing.finish(descriptor, self._place)
+            landing.finish(descriptor, self._place)
         result = self._done(True, found, before.size, "fetched")
         result.update(resumed_at=receiver.start, way=way, seconds=round(receiver.seconds, 1))
         return result
 
     def _refuse(self, words):
         """Nothing that is not proven stays, not even as a .part."""
-        _landing.discard(self._place)
+        landing.discard(self._place)
         raise AnsibleActionFail(words)
 
     def _pull(self, receiver, before):
@@ -175,7 +176,7 @@ class ActionModule(ActionBase):
         """Keep what an earlier run left in the .part if the target's file begins with the very same bytes."""
         there = os.fstat(receiver.descriptor).st_size
         if 0 < there <= receiver.size:
-            digest = _landing.sha256_of(self._place.part, there)
+            digest = landing.sha256_of(self._place.part, there)
             if digest and digest.hexdigest() == self._far_hash(there):
                 receiver.go_on(there, digest)
                 display.vv("savedump: going on at byte %d of %s" % (there, self._source), host=self._host)
@@ -231,7 +232,7 @@ class _Receiver:
             os.ftruncate(self.descriptor, offset)
             return
         os.ftruncate(self.descriptor, offset)
-        digest = _landing.sha256_of("/dev/fd/%d" % self.descriptor, offset) if offset else hashlib.sha256()
+        digest = landing.sha256_of("/dev/fd/%d" % self.descriptor, offset) if offset else hashlib.sha256()
         self.go_on(offset, digest)
 
     def take(self, data):

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core import (
     api,
     errors,
+    landing,
     manifest,
     model,
     naming,
     setout,
 )
-from ansible_collections.savedump.toolkit.plugins.plugin_utils import _landing
 
 _SUFFIXES = (".tar", ".tar.gz", ".tar.zst")
 
@@ -52,16 +52,16 @@ def homes(archives, dest, host):
     """A Home for each of ``archives``, which is what the module savedump returned on ``host``."""
     known = {}
     for archive in archives:
-        place = _landing.landing(dest, host, archive["path"])
+        place = landing.landing(dest, host, archive["path"])
         if place.folder not in known:
             known[place.folder] = _manifests(place.folder)
         yield _home(archive, place.path, known[place.folder])
 
 
-def _home(archive, landing, known):
+def _home(archive, place, known):
     lacks, identity = naming.lacks(archive.get("missing") or ()), (archive.get("dump") or {}).get("identity")
     fitting = [
-        (len(naming.lacks(document["missing"])), path != landing, path, document)
+        (len(naming.lacks(document["missing"])), path != place, path, document)
         for path, document in known.items()
         if identity and document["dump"].get("identity") == identity and naming.lacks(document["missing"]) <= lacks
     ]

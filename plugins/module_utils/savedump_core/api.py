@@ -4,14 +4,14 @@
 import hashlib
 import os
 import sys
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Callable, Iterable, List, NamedTuple, Optional, Tuple
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Callable, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from .dumps import open_dump
 from .elf import dwarf
 from .elf.header import MAGIC
 from .errors import UsageError
-from .manifest import dump_json, host_of, inspect_json, missing_list
+from .manifest import Host, dump_json, host_of, inspect_json, missing_list
 from .model import Dump, Entry, Findings, Json, Plan, SearchOptions
 from .search import search as search_files
 from .source import Source, open_source
@@ -111,15 +111,11 @@ def archive(
     be) written, `progress` with the bytes read so far: first with 0 when writing begins."""
     from . import archive as archiving
     from . import naming
-    from .plan import make_plan
 
     archive_format = archiving.choose_format(format)
     _check_level(archive_format, level)
-    with open_source(path) as source, ExitStack() as stack:
-        held = stack.enter_context(Held())
-        dump, findings = _read(source, search, held, debuginfod)
-        findings = _with_packages(findings, search)
-        plan = make_plan(dump, source.name, findings, Sysroot(search.sysroot), _beside(dump, findings, source, search))
+    with planned(path, search, debuginfod) as ready:
+        plan = ready.plan
         target, existing = None, None
         if output != STDOUT:
             target, existing = naming.target(plan.name, plan.dump.identity, output, archive_format, force)
@@ -129,21 +125,46 @@ def archive(
             on_plan(plan)
         if dry_run:
             return _would_be(target, plan)
-        host, tool = host_of(Sysroot(search.sysroot)), {"pyelftools": dwarf.version()}
         if progress is not None:
             progress(0)
-        sources = [source] + [stack.enter_context(source.sibling(os.path.basename(part.path))) for part in dump.parts]
-        arguments = (archive_format, level, host, tool, progress)
+        arguments = (archive_format, level, ready.host, ready.tool, progress)
         if target is None:
-            written = archiving.write(plan, sources, sys.stdout.buffer, *arguments)
+            written = archiving.write(plan, ready.sources, sys.stdout.buffer, *arguments)
             sys.stdout.buffer.flush()
         else:
             with archiving.atomic_file(target) as file:
-                written = archiving.write(plan, sources, file, *arguments)
+                written = archiving.write(plan, ready.sources, file, *arguments)
     return Archived(
         path=target, sha256=written.sha256, size=written.size, planned_size=plan.size, complete=plan.complete,
         changed=True, manifest=written.manifest,
     )  # fmt: skip
+
+
+class Planned(NamedTuple):
+    """An archive that can be written: what archive.write() takes."""
+
+    plan: Plan
+    sources: List[Source]
+    """The dump's files, opened."""
+    host: Host
+    tool: Json
+
+
+@contextmanager
+def planned(
+    path: str, search: SearchOptions = SearchOptions(), debuginfod: "Optional[Client]" = None
+) -> Iterator[Planned]:
+    """Read the dump and search for its files; they stay open inside the context. Raises SavedumpError or OSError."""
+    from .plan import make_plan
+
+    root = Sysroot(search.sysroot)
+    with open_source(path) as source, ExitStack() as stack:
+        held = stack.enter_context(Held())
+        dump, findings = _read(source, search, held, debuginfod)
+        findings = _with_packages(findings, search)
+        plan = make_plan(dump, source.name, findings, root, _beside(dump, findings, source, search))
+        parts = [stack.enter_context(source.sibling(os.path.basename(part.path))) for part in dump.parts]
+        yield Planned(plan, [source] + parts, host_of(root), {"pyelftools": dwarf.version()})
 
 
 def _check_level(archive_format: str, level: Optional[int]) -> None:

@@ -7,7 +7,8 @@ import os
 import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.savedump.toolkit.plugins.action import savedump_fetch
-from ansible_collections.savedump.toolkit.plugins.plugin_utils import _far_end, _landing, _ways
+from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core import landing
+from ansible_collections.savedump.toolkit.plugins.plugin_utils import _far_end, _ways
 
 CONTENT = os.urandom(300000)
 STAT = _far_end.Stat(len(CONTENT), "1 2 3")
@@ -43,13 +44,13 @@ def fetch(tmp_path, monkeypatch):
     monkeypatch.setattr(savedump_fetch._ways, "ways_for", lambda action: ("ssh-own", "ssh-shared", "other"))
     action = savedump_fetch.ActionModule.__new__(savedump_fetch.ActionModule)
     action._host, action._source, action._far = "web1", "/var/tmp/a", FarEnd()
-    action._place = _landing.landing(str(tmp_path), "web1", "a")
+    action._place = landing.landing(str(tmp_path), "web1", "a")
     action._far_hash = lambda length: hashlib.sha256(CONTENT[:length]).hexdigest()
 
     def run(link, retries=3):
         monkeypatch.setattr(savedump_fetch._ways, "stream", link.stream)
         action._given = {"retries": retries, "stall_timeout": 1}
-        with _landing.opened_part(action._place) as descriptor:
+        with landing.opened_part(action._place) as descriptor:
             receiver = savedump_fetch._Receiver(descriptor, len(CONTENT), "web1: a")
             way = action._pull(receiver, STAT)
             with open(action._place.part, "rb") as stream:
@@ -119,7 +120,7 @@ def test_a_whole_part_needs_no_transfer(fetch):
 
 
 def test_back_to_a_block_keeps_the_digest_right(fetch, tmp_path):
-    with _landing.opened_part(fetch.place) as descriptor:
+    with landing.opened_part(fetch.place) as descriptor:
         receiver = savedump_fetch._Receiver(descriptor, len(CONTENT), "web1: a")
         receiver.take(CONTENT[:70000])
         receiver.back_to(65536)

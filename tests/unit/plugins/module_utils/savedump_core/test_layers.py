@@ -17,7 +17,7 @@ LEVELS = {
     "packages": 2,
     "source": 3, "prove": 3, "scripts": 3, "search": 3, "setout": 3, "beside": 3, "stack": 3, "gaps": 3,
     "plan": 3, "archive": 3, "check": 3, "unpack": 3, "naming": 3, "shelf": 3, "workroom": 3,
-    "complete": 3, "store": 3,
+    "complete": 3, "store": 3, "landing": 3,
     "api": 4,
     "cli": 5, "__main__": 5,
 }  # fmt: skip

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from ansible_collections.savedump.toolkit.plugins.plugin_utils import _landing
+from savedump_core import landing
 
 HOSTILE = [
     "../../etc/cron.d/x",
@@ -29,40 +29,40 @@ HOSTILE = [
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_name_is_one_harmless_file_name(name):
-    safe = _landing.safe_name(name)
+    safe = landing.safe_name(name)
     assert re.match(r"[A-Za-z0-9_+@=][A-Za-z0-9._+@=-]*\Z", safe)
     assert len(os.fsencode(safe)) < 230
 
 
 def test_two_names_never_become_one():
     names = HOSTILE + ["a_b", "a b", "a\tb", "a_b-" + "0" * 8, "archive-core.1.tar.gz"]
-    assert len({_landing.safe_name(name) for name in names}) == len(set(names))
+    assert len({landing.safe_name(name) for name in names}) == len(set(names))
 
 
 @pytest.mark.parametrize(
     "name", ["archive-core.1.tar.gz", "archive-core.python3.1000.tar.zst", "big", "web-1.example.org"]
 )
 def test_a_plain_name_stays(name):
-    assert _landing.safe_name(name) == name
+    assert landing.safe_name(name) == name
 
 
 def test_the_suffix_stays_last():
-    assert re.match(r"archive-a_b-[0-9a-f]{8}\.tar\.gz\Z", _landing.safe_name("archive-a b.tar.gz"))
+    assert re.match(r"archive-a_b-[0-9a-f]{8}\.tar\.gz\Z", landing.safe_name("archive-a b.tar.gz"))
 
 
 @pytest.mark.parametrize("host", ["../up", "a/b", "web1"])
 @pytest.mark.parametrize("source", ["/x/../../y", "/x/..", "..", "/var/tmp/a b"])
 def test_a_file_lands_two_levels_below_dest(tmp_path, host, source):
-    place = _landing.landing(str(tmp_path), host, source)
+    place = landing.landing(str(tmp_path), host, source)
     assert os.path.dirname(os.path.dirname(os.path.realpath(place.path))) == os.path.realpath(str(tmp_path))
 
 
 def test_finish_makes_a_private_whole_file(tmp_path):
-    place = _landing.landing(str(tmp_path / "new"), "web1", "/var/tmp/a.tar.gz")
-    with _landing.opened_part(place) as descriptor:
+    place = landing.landing(str(tmp_path / "new"), "web1", "/var/tmp/a.tar.gz")
+    with landing.opened_part(place) as descriptor:
         os.write(descriptor, b"bytes")
         assert not os.path.exists(place.path)
-        _landing.finish(descriptor, place)
+        landing.finish(descriptor, place)
     with open(place.path, "rb") as stream:
         assert stream.read() == b"bytes"
     assert os.listdir(place.folder) == ["a.tar.gz"]
@@ -71,7 +71,7 @@ def test_finish_makes_a_private_whole_file(tmp_path):
 
 
 def test_a_part_is_one_runs_alone(tmp_path):
-    place = _landing.landing(str(tmp_path), "web1", "a")
+    place = landing.landing(str(tmp_path), "web1", "a")
     hold = (
         "import fcntl, os, sys; d = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT); fcntl.flock(d, fcntl.LOCK_EX); "
         "print('held', flush=True); sys.stdin.read()"
@@ -81,43 +81,43 @@ def test_a_part_is_one_runs_alone(tmp_path):
         [sys.executable, "-c", hold, place.part], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(_landing.Busy, match="another run"):
-            with _landing.opened_part(place):
+        with pytest.raises(landing.Busy, match="another run"):
+            with landing.opened_part(place):
                 pytest.fail("two runs write to one .part")
         other.stdin.close()
-    with _landing.opened_part(place):
+    with landing.opened_part(place):
         pass
 
 
 def test_a_link_in_place_of_the_part_is_not_followed(tmp_path):
-    place = _landing.landing(str(tmp_path), "web1", "a")
+    place = landing.landing(str(tmp_path), "web1", "a")
     os.makedirs(place.folder)
     os.symlink(str(tmp_path / "elsewhere"), place.part)
-    with pytest.raises(OSError), _landing.opened_part(place):
+    with pytest.raises(OSError), landing.opened_part(place):
         pytest.fail("followed")
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_other_bytes_under_a_name_go_beside(tmp_path):
-    place = _landing.landing(str(tmp_path), "web1", "archive-core.tar.gz")
+    place = landing.landing(str(tmp_path), "web1", "archive-core.tar.gz")
     assert os.path.basename(place.beside("0123456789abcdef").path) == "archive-core-01234567.tar.gz"
 
 
 def test_sha256_of_a_prefix(tmp_path):
     path = tmp_path / "f"
     path.write_bytes(b"abcdef")
-    assert _landing.sha256_of(str(path), 3).hexdigest() == (
+    assert landing.sha256_of(str(path), 3).hexdigest() == (
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1: "abc"
     )
-    assert _landing.sha256_of(str(path), 7) is None
-    assert _landing.sha256_of(str(tmp_path / "none")) is None
+    assert landing.sha256_of(str(path), 7) is None
+    assert landing.sha256_of(str(tmp_path / "none")) is None
 
 
 def test_space_that_the_part_takes_already_counts(tmp_path):
-    place = _landing.landing(str(tmp_path), "web1", "a")
-    assert _landing.missing_space(place, 1) == 0
+    place = landing.landing(str(tmp_path), "web1", "a")
+    assert landing.missing_space(place, 1) == 0
     free = os.statvfs(str(tmp_path)).f_bavail * os.statvfs(str(tmp_path)).f_frsize
-    assert _landing.missing_space(place, free * 2) > 0
-    with _landing.opened_part(place) as descriptor:
+    assert landing.missing_space(place, free * 2) > 0
+    with landing.opened_part(place) as descriptor:
         os.ftruncate(descriptor, free * 2)
-    assert _landing.missing_space(place, free * 2) == 0
+    assert landing.missing_space(place, free * 2) == 0

@@ -1,13 +1,9 @@
-# Copyright (c) The savedump authors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
-# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-License-Identifier: Apache-2.0
 """Where a fetched file comes down on the control host: its name, its .part, and how it becomes whole.
 
 The target chooses nothing here: names are built from the inventory's host name and the last part of the source's path,
 letter by letter. A folder is 0700, a file 0600, and under its final name a file is complete or not there.
 """
-
-from __future__ import annotations
 
 import contextlib
 import errno
@@ -16,12 +12,13 @@ import hashlib
 import os
 import re
 import shutil
-from typing import NamedTuple
+from typing import Any, Iterator, NamedTuple, Optional
 
 _BLOCK = 1 << 20
 _STRANGE = re.compile(r"[^A-Za-z0-9._+@=-]")
 # NAME_MAX is 255 on every file system that matters; the rest is for ".part" and the digest.
 _LONGEST = 200
+_SUFFIX = re.compile(r"(?:\.tar)?(?:\.[A-Za-z]{1,4})?\Z")
 
 
 class Landing(NamedTuple):
@@ -31,11 +28,11 @@ class Landing(NamedTuple):
     path: str
 
     @property
-    def part(self):
+    def part(self) -> str:
         """What has come so far."""
         return self.path + ".part"
 
-    def beside(self, sha256):
+    def beside(self, sha256: str) -> "Landing":
         """The place for other bytes under the same name: eight digits of their SHA-256 in it."""
         return self._replace(path=_marked(self.path, sha256[:8]))
 
@@ -44,13 +41,13 @@ class Busy(Exception):
     """Another run is fetching the same file."""
 
 
-def landing(dest, host, source):
+def landing(dest: str, host: str, source: str) -> Landing:
     """dest/HOST/NAME, absolute; both names made safe."""
     folder = os.path.join(os.path.abspath(os.path.expanduser(dest)), safe_name(host))
     return Landing(folder=folder, path=os.path.join(folder, safe_name(source.rstrip("/").rpartition("/")[2])))
 
 
-def safe_name(name):
+def safe_name(name: str) -> str:
     """``name`` as one harmless file name.
 
     Only letters, digits and ``._+@=-`` stay, and no dot or dash in front. A name that had to be changed gets eight hex
@@ -64,13 +61,14 @@ def safe_name(name):
     return _marked(safe, hashlib.sha256(os.fsencode(name)).hexdigest()[:8])
 
 
-def _marked(name, digits):
+def _marked(name: str, digits: str) -> str:
     """``digits`` before the suffix: core.1.tar.gz becomes core.1-DIGITS.tar.gz."""
-    stem, suffix = re.match(r"(.*?)((?:\.tar)?(?:\.[A-Za-z]{1,4})?)$", name, re.DOTALL).groups()
-    return "%s-%s%s" % (stem, digits, suffix)
+    suffix = _SUFFIX.search(name)
+    at = suffix.start() if suffix else len(name)
+    return "%s-%s%s" % (name[:at], digits, name[at:])
 
 
-def sha256_of(path, length=None):
+def sha256_of(path: str, length: Optional[int] = None) -> Any:
     """A sha256 object over the first ``length`` bytes of a file, or all of it; None if it is not there or shorter."""
     digest = hashlib.sha256()
     try:
@@ -87,7 +85,7 @@ def sha256_of(path, length=None):
     return digest
 
 
-def missing_space(place, size):
+def missing_space(place: Landing, size: int) -> int:
     """How many bytes too few are free for a file of ``size`` at ``place``, beyond its .part; 0 if it fits."""
     folder = place.folder
     while not os.path.isdir(folder):
@@ -98,7 +96,7 @@ def missing_space(place, size):
 
 
 @contextlib.contextmanager
-def opened_part(place):
+def opened_part(place: Landing) -> Iterator[int]:
     """A descriptor on the .part, which nobody else is writing to. Raises Busy, or OSError."""
     os.makedirs(os.path.dirname(place.folder), 0o700, exist_ok=True)
     with contextlib.suppress(FileExistsError):
@@ -119,7 +117,7 @@ def opened_part(place):
             os.close(descriptor)
 
 
-def finish(descriptor, place):
+def finish(descriptor: int, place: Landing) -> None:
     """All bytes are there and proven: make them last, then give them their name."""
     os.fchmod(descriptor, 0o600)
     os.fsync(descriptor)
@@ -134,7 +132,7 @@ def finish(descriptor, place):
         os.close(folder)
 
 
-def discard(place):
+def discard(place: Landing) -> None:
     """Take the .part away."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(place.part)
