@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 from contextlib import contextmanager
-from typing import IO, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import IO, Any, Callable, Container, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import compression
 from .elf.file import SHT_NULL
@@ -56,39 +56,61 @@ def write(
     """Write the archive into `sink`, which has write(bytes). `sources` are the dump's files, opened. Raises Busy if
     anything changed meanwhile. `amend` gives the manifest its last words: of another host's archive they are that one's
     own."""
-    opened = {source.path: source for source in sources}
-    digests: Dict[str, Optional[str]] = {entry.path: _hash_file(entry) for entry in plan.entries if _is_copied(entry)}
-    digests.update((e.path, hashlib.sha256(e.data).hexdigest()) for e in plan.entries if e.data is not None)
-    manifest = manifest_json(plan, digests, host, tool)
-    if amend is not None:
-        manifest = amend(manifest)
-    counted = _Counted(sink)
-    with _encoder(counted, archive_format, level) as encoder:
-        tar = TarWriter(encoder, mtime=plan.dump.mtime_ns // 10**9)
-        digest = tar.add_bytes(plan.name + "/manifest.json", to_bytes(manifest), 0o600)
-        lines = [sums.sums_line("manifest.json", digest)]
-        copied = 0
-        for entry in plan.entries:
-            digest = _add(tar, plan.name, entry, opened, _counting(progress, copied))
-            copied += entry.size
-            if digest is not None:
-                if _is_copied(entry) and digests[entry.path] not in (None, digest.hex):
-                    raise Busy("%s changed while it was read" % entry.origin, "try again")
-                lines.append(sums.sums_line(entry.path, digest))
-        for source in sources:
-            source.check_unchanged()
-        tar.add_bytes(plan.name + "/SHA256SUMS", b"".join(lines), 0o600)
-        tar.close()
+    counted = Counted(sink)
+    with encoder(counted, archive_format, level) as encoded:
+        manifest = write_tar(plan, sources, encoded, host, tool, digests_of(plan), progress=progress, amend=amend)
     return Written(manifest=manifest, sha256=counted.hash.hexdigest(), size=counted.size)
 
 
-def _is_copied(entry: Entry) -> bool:
+Digests = Dict[str, Optional[str]]
+"""The SHA-256 of each member, by its entry's path, that is known before it is written; None if there is none."""
+
+
+def digests_of(plan: Plan) -> Digests:
+    """Reads every file but the dump. Raises Busy if one changed since it was proven."""
+    digests: Digests = {entry.path: _hash_file(entry) for entry in plan.entries if is_copied(entry)}
+    digests.update((e.path, hashlib.sha256(e.data).hexdigest()) for e in plan.entries if e.data is not None)
+    return digests
+
+
+def write_tar(
+    plan: Plan, sources: Sequence[Source], sink: Any, host: Host, tool: Json, digests: Digests,
+    known: Container[str] = (), progress: Optional[Progress] = None, amend: Optional[Callable[[Json], Json]] = None,
+) -> Json:  # fmt: skip
+    """Write the tar; its manifest. Of a file whose digest is in `known` the sink gets a reference (see
+    TarWriter.add_known), and it is not read again."""
+    opened = {source.path: source for source in sources}
+    manifest = manifest_json(plan, digests, host, tool)
+    if amend is not None:
+        manifest = amend(manifest)
+    tar = TarWriter(sink, mtime=plan.dump.mtime_ns // 10**9)
+    digest = tar.add_bytes(plan.name + "/manifest.json", to_bytes(manifest), 0o600)
+    lines = [sums.sums_line("manifest.json", digest)]
+    copied = 0
+    for entry in plan.entries:
+        name, expected = plan.name + "/" + entry.path, digests.get(entry.path)
+        if is_copied(entry) and expected is not None and expected in known:
+            digest = tar.add_known(name, entry.size, _kept(entry), entry.mode, expected)
+        else:
+            digest = add(tar, name, entry, opened, _counting(progress, copied))
+        copied += entry.size
+        if digest is not None:
+            if is_copied(entry) and expected not in (None, digest.hex):
+                raise Busy("%s changed while it was read" % entry.origin, "try again")
+            lines.append(sums.sums_line(entry.path, digest))
+    for source in sources:
+        source.check_unchanged()
+    tar.add_bytes(plan.name + "/SHA256SUMS", b"".join(lines), 0o600)
+    tar.close()
+    return manifest
+
+
+def is_copied(entry: Entry) -> bool:
     return entry.origin is not None and entry.role != "dump"
 
 
-def _add(tar: TarWriter, top: str, entry: Entry, sources: Dict[str, Source], progress: Progress) -> Any:
+def add(tar: TarWriter, name: str, entry: Entry, sources: Dict[str, Source], progress: Progress) -> Any:
     """Write one member; its digest, or None for a link."""
-    name = top + "/" + entry.path
     if entry.target is not None:
         tar.add_symlink(name, entry.target)
         return None
@@ -181,7 +203,7 @@ def _watched(chunks: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
         progress(done)
 
 
-class _Counted:
+class Counted:
     """A sink that hashes and counts what passes."""
 
     def __init__(self, sink: Any) -> None:
@@ -199,7 +221,7 @@ class _Counted:
 
 
 @contextmanager
-def _encoder(sink: Any, archive_format: str, level: Optional[int]) -> Iterator[Any]:
+def encoder(sink: Any, archive_format: str, level: Optional[int]) -> Iterator[Any]:
     if archive_format == "tar":
         yield sink
         return

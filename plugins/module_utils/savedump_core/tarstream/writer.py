@@ -2,7 +2,7 @@
 """Write a tar, member by member, into anything with write(bytes), hashing on the way."""
 
 import os
-from typing import Any, Iterable, Sequence
+from typing import Any, Iterable, List, Sequence, Tuple
 
 from ..errors import Busy
 from . import header, sparse
@@ -25,8 +25,7 @@ class TarWriter:
 
     def add_file(self, name: str, size: int, mode: int, chunks: Iterable[bytes]) -> Digest:
         """A plain member; its digest is the SHA-256 of the content. Raises Busy unless the chunks have `size` bytes."""
-        self._write(header.headers(os.fsencode(name), size, mode, self._mtime))
-        return self._content(name, size, sparse.Hasher(sparse.whole(size), size), size, chunks)
+        return self.add_sparse(name, size, sparse.whole(size), mode, chunks)
 
     def add_sparse(
         self, name: str, realsize: int, extents: Sequence[Extent], mode: int, chunks: Iterable[bytes]
@@ -35,17 +34,32 @@ class TarWriter:
         is what the chunks have. Its digest: see sparse.Hasher. A file without holes becomes a plain member.
 
         Raises Busy unless the chunks have just this data; ValueError for extents that no tar could restore."""
+        data, stored = self._begin(name, realsize, extents, mode)
+        return self._content(name, sparse.stored_size(data), sparse.Hasher(data, realsize), stored, chunks)
+
+    def add_known(self, name: str, realsize: int, extents: Sequence[Extent], mode: int, sha256: str) -> Digest:
+        """As add_sparse, of a content that whoever reads the sink has: it gets a reference(sha256, size, extents) in
+        place of the data."""
+        data, stored = self._begin(name, realsize, extents, mode)
+        self._sink.reference(sha256, realsize, data)
+        self._size += sparse.stored_size(data)
+        self._write(header.pad(stored))
+        return Digest(sparse.SHA256, sha256)
+
+    def _begin(self, name: str, realsize: int, extents: Sequence[Extent], mode: int) -> Tuple[List[Extent], int]:
+        """Write a member's headers: its data, and how many bytes the member has in the tar."""
         data = [extent for extent in extents if extent[1]]
         sparse.check(data, realsize)
+        raw = os.fsencode(name)
         if data == sparse.whole(realsize):
-            return self.add_file(name, realsize, mode, chunks)
+            self._write(header.headers(raw, realsize, mode, self._mtime))
+            return data, realsize
         if any(length % sparse.BLOCK for _offset, length in data[:-1]):
             raise ValueError("an extent's length is no multiple of 512, and GNU tar takes whole blocks only")
-        length = sparse.stored_size(data)
         table = sparse.encode_map(data, realsize)
-        stored = len(table) + length
-        self._write(header.sparse_headers(os.fsencode(name), stored, realsize, mode, self._mtime) + table)
-        return self._content(name, length, sparse.Hasher(data, realsize), stored, chunks)
+        stored = len(table) + sparse.stored_size(data)
+        self._write(header.sparse_headers(raw, stored, realsize, mode, self._mtime) + table)
+        return data, stored
 
     def add_symlink(self, name: str, target: str) -> None:
         raw, link = os.fsencode(name), os.fsencode(target)

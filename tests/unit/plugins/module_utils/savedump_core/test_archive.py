@@ -380,7 +380,7 @@ def test_sink_that_takes_less_than_it_is_given_gets_all():
             return len(data[:3])
 
     sink = Sink()
-    counted = archive._Counted(sink)
+    counted = archive.Counted(sink)
     counted.write(b"0123456789")
     assert sink.taken == b"0123456789" and counted.size == 10
 
