@@ -16,8 +16,9 @@ import sys
 import pytest
 from support import checkout, elfwriter, machine
 
-PROGRAM = elfwriter.elf_file(build_id=b"\x11" * 20)
-MODULES = [elfwriter.Mapped(b"/usr/bin/prog", 0x400000, PROGRAM)]
+# Of more than one page, of which the first was dumped: it cannot be rebuilt from the dump.
+PROGRAM = elfwriter.elf_file(build_id=b"\x11" * 20, padding=8192)
+MODULES = [elfwriter.Mapped(b"/usr/bin/prog", 0x400000, PROGRAM, header_only=True)]
 
 #: A connection like any that savedump has never heard of; it can also do harm while a file is read.
 ODD_CONNECTION = """

@@ -13,11 +13,12 @@ there a moment before. No name is ever given to another content.
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tempfile
 from contextlib import contextmanager
-from typing import IO, Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import IO, Any, ContextManager, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import check
 from .check import Check, Receiver, check_space, decompressed, opened
@@ -34,6 +35,7 @@ BY_ID, BY_CONTENT, INCOMING = "buildid", "sha256", ".incoming"
 # Roles of what a build ID can prove.
 _ROLES = ("executable", "library", "vmlinux", "kernel-module", "debug", "supplementary")
 _CHUNK = 1 << 20
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class Kept(NamedTuple):
@@ -124,6 +126,86 @@ def add_file(folder: str, path: str, build_id: str, kind: str) -> Kept:
         return kept
 
 
+class Sent(NamedTuple):
+    """A file that another host says it sends."""
+
+    sha256: str
+    size: int
+    build_id: str
+    role: str
+    """As in a manifest."""
+
+
+def sent(entry: Json) -> Optional[Sent]:
+    """Of a file as a manifest lists it; None of one that a store does not take."""
+    if not _is_proven(entry) or not _SHA256.match(entry["sha256"]):
+        return None
+    return Sent(entry["sha256"], entry["size"], entry["build_id"], entry["role"])
+
+
+def open_content(folder: str, sha256: str, size: int) -> Optional[IO[bytes]]:
+    """A file of the store by its content, which is to be hashed while it is read; None if it is not there."""
+    descriptor = _open_content(folder, sha256, size)
+    return None if descriptor is None else os.fdopen(descriptor, "rb", buffering=0)
+
+
+def receive(folder: str, wanted: Iterable[Sent], members: Iterable[tar.Member], origin: str) -> Stored:
+    """Put files into the store that come as members of a tar, each under its SHA-256. What does not have the bytes or
+    the build ID that were announced is not taken, and says so in `failed`. `origin` says where they come from. Raises
+    BadDump, CannotWrite, OSError."""
+    announced = {one.sha256: one for one in wanted}
+    outcomes: List[Tuple[str, Kept]] = []
+    received: List[_Incoming] = []
+    failed: List[Tuple[str, str]] = []
+    with _incoming(folder) as room:
+        for member in members:
+            one = announced.pop(member.name, None)
+            if one is None or member.kind != tar.FILE or member.size != one.size:
+                raise BadDump("a file came that was not asked for: %s" % check.shown(member.name))
+            try:
+                incoming = _received(room, member, one)
+            except BadDump as error:
+                failed.append((one.sha256, str(error)))
+                continue
+            for name in {one.sha256, incoming.sha256}:
+                # A compressed kernel module is wanted as it is by the archive, and as ELF by debuginfod's clients.
+                _link(os.path.join(room, name), folder, os.path.join(BY_CONTENT, name[:2], name))
+            outcomes.extend(_publish(folder, origin, incoming))
+            received.append(incoming)
+    return _stored(outcomes, received)._replace(failed=tuple(failed))
+
+
+def _received(room: str, member: tar.Member, one: Sent) -> "_Incoming":
+    """One file, in the room under its SHA-256."""
+    data = sparse.whole(member.size) if member.extents is None else list(member.extents)
+    check_space(room, sparse.stored_size(data))
+    hasher = sparse.Hasher(data, member.size)
+    with _new(room) as file:
+        placed = Placed(file, data, member.size)
+        for chunk in member.chunks():
+            placed.write(chunk)
+            hasher.update(chunk)
+        file.flush()
+        os.ftruncate(file.fileno(), member.size)
+        if hasher.digest() != sparse.Digest(sparse.SHA256, one.sha256):
+            raise BadDump("it has another SHA-256 than was announced")
+        with decompressed(placed, member.size) as content:
+            elf = content.describe()
+            if elf.build_id is None or elf.build_id.hex() != one.build_id:
+                raise BadDump("it has another build ID than was announced")
+            kinds, sha256, size, at = _kinds(one.role, elf), one.sha256, one.size, file.name
+            if content.compressed:
+                with _new(room) as plain:
+                    sha256, size, at = _copied(content, plain), content.size, plain.name
+                    _settle(plain)
+                os.rename(at, os.path.join(room, sha256))
+                at = os.path.join(room, sha256)
+        _settle(file)
+    whole = os.path.join(room, one.sha256)
+    os.rename(file.name, whole)
+    return _Incoming(at if content.compressed else whole, sha256, size, one.build_id, kinds, one.sha256)
+
+
 class _Incoming(NamedTuple):
     """A file that was received, and not yet given its names."""
 
@@ -191,13 +273,16 @@ class _Shelved(Receiver):
         self._room = room
         self.received: List[_Incoming] = []
 
-    @contextmanager
-    def file(self, name: str, data: List[sparse.Extent], size: int, reread: bool = False) -> Iterator[Placed]:
+    def file(
+        self, name: str, data: List[sparse.Extent], size: int, reread: bool = False
+    ) -> ContextManager[Placed]:
         entry = self._listed.get(os.fsencode(name)) or {}
         if not reread or not _is_proven(entry):
-            with super().file(name, data, size, reread) as placed:
-                yield placed
-            return
+            return super().file(name, data, size, reread)
+        return self._shelved(entry, data, size)
+
+    @contextmanager
+    def _shelved(self, entry: Json, data: List[sparse.Extent], size: int) -> Iterator[Placed]:
         there = _open_content(self._folder, entry["sha256"], size)
         if there is not None:
             # Its hash is taken of what comes out of the archive: what lies here is read for the build ID only.
@@ -326,6 +411,18 @@ def _open_content(folder: str, sha256: str, size: int) -> Optional[int]:
 @contextmanager
 def _incoming(folder: str) -> Iterator[str]:
     """A room of one's own in the store, and what is left in it by runs that were killed is thrown away."""
+    rooms = incoming_folder(folder)
+    _sweep(rooms)
+    room, descriptor = _new_room(rooms)
+    try:
+        yield room
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+        os.close(descriptor)
+
+
+def incoming_folder(folder: str) -> str:
+    """Where a store keeps what is not yet in it; it is made. Raises CannotWrite."""
     for path, mode in ((folder, 0o700), (os.path.join(folder, INCOMING), 0o700)):
         try:
             os.mkdir(path, mode)
@@ -337,13 +434,7 @@ def _incoming(folder: str) -> Iterator[str]:
     status = os.lstat(rooms)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
         raise CannotWrite("%s is not ours alone" % rooms, "remove it, or keep the store in another folder")
-    _sweep(rooms)
-    room, descriptor = _new_room(rooms)
-    try:
-        yield room
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
-        os.close(descriptor)
+    return rooms
 
 
 def _new_room(rooms: str) -> Tuple[str, int]:

@@ -14,3 +14,12 @@ def version() -> Optional[str]:
     except ImportError:
         return None
     return getattr(elftools, "__version__", "unknown")
+
+
+def folder() -> Optional[str]:
+    """Where its package lies, which may be in a zip file; None without it."""
+    try:
+        import elftools
+    except ImportError:
+        return None
+    return str(elftools.__path__[0])

@@ -112,7 +112,9 @@ class _Contents:
         name += self._suffix
         if name not in self._known:
             section = self._sections.get(name)
-            self._known[name] = content_reader(section, self._elf, self._read_at) if section else None
+            self._known[name] = (
+                content_reader(section, self.header, self._read_at) if section and self.header else None
+            )
         reader = self._known[name]
         return reader(at, size) if reader is not None else b""
 
@@ -127,13 +129,8 @@ class _Contents:
             at += window - 16
 
     @property
-    def _elf(self) -> Header:
-        assert self.header is not None
-        return self.header
-
-    @property
     def order(self) -> str:
-        return self._elf.order
+        return "<" if self.header is None else self.header.order
 
 
 def skeletons(read_at: ReadAt, size: int) -> List[Skeleton]:

@@ -156,7 +156,7 @@ def _joined(listed: List[Places]) -> Places:
 def _matching(finder: str, sysroot: Sysroot, top: str, pattern: str, most: int) -> Places:
     """The folders that `top` + `pattern` stands for, at most so many, the newest first. `top` is no pattern; the part
     before the first star may lead through links, which stay in the sysroot, and the rest is followed through none."""
-    head, _, rest = pattern.partition("/*")
+    head, _star, rest = pattern.partition("/*")
     found, unreadable = [], []
     try:
         host = sysroot.resolve(top + head).host_path
@@ -191,7 +191,7 @@ def _inside(folder: str, part: str) -> Iterator[str]:
             continue
         if stat.S_ISDIR(status.st_mode):
             dated.append((status.st_mtime_ns, path))
-    for _, path in sorted(dated, reverse=True):
+    for _time, path in sorted(dated, reverse=True):
         yield path
 
 
@@ -227,8 +227,8 @@ def _far_devices() -> Set[int]:
     except OSError:
         return far
     for line in lines:
-        before, _, after = line.partition(b" - ")
+        before, _dash, after = line.partition(b" - ")
         if os.fsdecode(after.split(b" ")[0]) in _FAR:
-            major, _, minor = before.split(b" ")[2].partition(b":")
+            major, _colon, minor = before.split(b" ")[2].partition(b":")
             far.add(os.makedev(int(major), int(minor)))
     return far

@@ -115,7 +115,7 @@ def _lying(want: Want, paths: _Paths, roots: Roots, asked: _ByGroup) -> Iterator
 def _kernels(want: Want, paths: _Paths, roots: Roots, asked: _ByGroup) -> Iterator[_Lying]:
     """The same for a kernel's files, in earlier states of the host: a container has no kernel."""
     folders = ["/lib/modules/%s" % want.release, "/usr/lib/modules/%s" % want.release, "/usr/lib/debug"]
-    with_trees = {place for folder in folders for place, _ in _having(folder, "/", roots) if place.earlier}
+    with_trees = {place for folder in folders for place, _host in _having(folder, "/", roots) if place.earlier}
     count = 0
     for place in _places("/", roots):
         if not place.earlier:
@@ -140,7 +140,7 @@ def _asked(want: Want, below: str, roots: Roots) -> Set[Place]:
 
     def with_debug() -> Set[Place]:
         trees = [_inside(tree, below) for tree in _DEBUG_TREES]
-        return {place for tree in trees if tree is not None for place, _ in _having(tree, below, roots)}
+        return {place for tree in trees if tree is not None for place, _host in _having(tree, below, roots)}
 
     return roots.remembered((NAME, "debug", below), with_debug)
 
@@ -171,7 +171,7 @@ def _having(folder: str, below: str, roots: Roots) -> List[Tuple[Place, str]]:
     having = [(place, place.root) for place in _places(below, roots)]
     parts = [part for part in folder.split("/") if part not in ("", ".")]
     if ".." in parts:
-        return [(place, host) for place, _ in having for host in _resolved(place, folder)]
+        return [(place, host) for place, _host in having for host in _resolved(place, folder)]
     inside = ""
     for part in parts:
         if not having:

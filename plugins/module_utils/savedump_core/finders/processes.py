@@ -125,7 +125,7 @@ def _look() -> _Mappings:
 
 
 def _mapped(device: bytes, inode: bytes, path: bytes, door: Tuple[int, bytes]) -> _Mapped:
-    major, _, minor = device.partition(b":")
+    major, _colon, minor = device.partition(b":")
     deleted = path.endswith(_DELETED)
     return _Mapped(
         path=path[: -len(_DELETED)] if deleted else path, deleted=deleted,
@@ -189,7 +189,7 @@ def _opened(mapped: _Mapped) -> Iterator[Union[Candidate, Attempt]]:
     denied: Optional[Attempt] = None
     for pid, where in mapped.doors:
         # map_files has the addresses without leading zeros (fs/proc/base.c, dname_to_vma_addr).
-        start, _, end = where.partition(b"-")
+        start, _dash, end = where.partition(b"-")
         links = ["%s/%d/map_files/%x-%x" % (_PROC, pid, int(start, 16), int(end, 16)), "%s/%d/exe" % (_PROC, pid)]
         for link in links:
             try:

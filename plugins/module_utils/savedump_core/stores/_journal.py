@@ -39,15 +39,15 @@ def crashes(sysroot: Sysroot) -> Iterator[Crash]:
         arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         env=dict(os.environ, LC_ALL="C", SYSTEMD_PAGER=""), bufsize=0,
     )  # fmt: skip
-    assert process.stdout is not None
+    output: Any = process.stdout
     try:
-        for line in _lines(process.stdout, select.select, time.monotonic() + TIMEOUT_S):
+        for line in _lines(output, select.select, time.monotonic() + TIMEOUT_S):
             crash = _crash(line)
             if crash:
                 yield crash
     finally:
         process.kill()
-        process.stdout.close()
+        output.close()
         process.wait()
 
 

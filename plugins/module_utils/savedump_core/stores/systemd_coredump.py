@@ -48,7 +48,7 @@ def entries(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted, Log]]:
         return
     told = _by_name(sysroot)
     rules = Tmpfiles(sysroot)
-    statuses = {name: status for name, status in _statuses(where, names)}
+    statuses = dict(_statuses(where, names))
     going, why = _going(sysroot, where, statuses)
     for name in names:
         path = os.path.join(where, name)

@@ -94,7 +94,10 @@ def test_corrupt_core_is_said():
         whole(bytes(data))
 
 
-@pytest.mark.parametrize("data", [packed(names=("a.txt", "b.core.txt")), b"PK\x03\x04", b"PK\x03\x04" + bytes(26)])
+@pytest.mark.parametrize(
+    "data", [packed(names=("a.txt", "b.core.txt")), b"PK\x03\x04", b"PK\x03\x04" + bytes(26)],
+    ids=("others", "cut", "zeros"),
+)
 def test_zip_without_a_core_is_said(data):
     with pytest.raises(BadDump, match="no core in it|is cut"):
         whole(data)

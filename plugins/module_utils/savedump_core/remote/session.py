@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A session with a host that has dumps, over a pair of pipes to a process there that runs boot.COMMAND: ssh by any
+means, a container's exec, or a local process. What serve.py answers is asked here."""
+
+import os
+import re
+import time
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional
+
+from .. import archive, compression, landing, naming, promises, store
+from ..model import Json, SearchOptions
+from ..tarstream import reader as tar
+from ..wire import frames, parcel
+from ..wire.frames import Broken, Failed
+from . import boot, rebuild
+
+__all__ = ["Broken", "Failed", "Session", "Streamed"]
+
+# Before the first word of ours: banners, and what a shell's start-up files print.
+_MAX_NOISE = 1 << 16
+_IDENTITY = re.compile(r"[0-9a-f]{1,64}\Z")
+# How long to wait for a file that another session has promised to bring; then it is sent once more.
+_PATIENCE_S = 900.0
+_LOOK_EVERY_S = 0.5
+
+
+class Streamed(NamedTuple):
+    """What became of one dump: the keys of api.Archived, and what it cost."""
+
+    path: Optional[str]
+    """The archive here; in a dry run, where it would be."""
+    sha256: Optional[str]
+    size: Optional[int]
+    planned_size: int
+    complete: bool
+    changed: bool
+    """False if an archive of this very dump was here already that lacks no more."""
+    missing: List[Json]
+    dump: Json
+    wire_bytes: int
+    """That came over the link for it, compressed as they were."""
+    saved_bytes: int
+    """Of its files, which did not have to come because the store had them."""
+
+    def as_json(self) -> Json:
+        return dict(self._asdict())
+
+
+class Session:
+    """One process on the other host. Not for two threads."""
+
+    def __init__(self, read: Callable[[int], bytes], write: Callable[[bytes], Any]) -> None:
+        """`read` gives at most so many bytes and waits for the first, b"" at the end; `write` takes all it is given.
+        What they raise passes; OSError becomes Broken."""
+        self._read, self._put = read, write
+        self._receiver = frames.Receiver(self._get)
+        self._sender = frames.Sender(self._send)
+
+    def start(self) -> str:
+        """Bring the code there; the version of Python that runs it, such as "3.6". Raises Broken."""
+        heard = b""
+        while True:
+            ready = boot.READY.search(heard)
+            if ready:
+                break
+            data = self._get(_MAX_NOISE)
+            heard += data
+            if not data or len(heard) > _MAX_NOISE:
+                words = heard[-300:].decode("utf-8", "replace").strip()
+                raise Broken("no Python started there%s" % (": " + words if words else ""))
+        version = (int(ready.group(1)), int(ready.group(2)))
+        self._send(boot.payload(version))
+        return "%d.%d" % version
+
+    def find(self, paths: Iterable[str] = (), sysroot: str = "/", filters: Optional[Json] = None) -> Json:
+        """As api.find there, as JSON; `filters` are the arguments of stores.filters.make. Raises Broken, Failed."""
+        self._sender.document({"verb": "find", "paths": list(paths), "sysroot": sysroot, "filters": filters or {}})
+        report = self._receiver.document()
+        if not isinstance(report.get("dumps"), list) or not isinstance(report.get("looked"), list):
+            raise Broken("a report came that is none")
+        return report
+
+    def stream(
+        self,
+        path: str,
+        folder: str,
+        search: SearchOptions = SearchOptions(),
+        format: str = "tar.gz",
+        level: Optional[int] = None,
+        store_folder: Optional[str] = None,
+        debuginfod_urls: Iterable[str] = (),
+        dry_run: bool = False,
+        force: bool = False,
+        progress: Optional[Callable[[int, int], None]] = None,
+    ) -> Streamed:
+        """Archive the dump at `path` there into the folder `folder` here, which is made with mode 0700. Nothing is
+        written there, and nothing here bears its name before it is whole. Files that the store has are not sent; those
+        that come are kept in it. `progress` hears how many of how many bytes the tar has.
+
+        Raises Failed with the other host's words. After anything else the session is over: Broken if the link was cut,
+        BadDump, Busy, CannotWrite, OSError."""
+        archive_format = archive.choose_format(format)
+        before = self._receiver.received
+        self._sender.document(
+            {
+                "verb": "stream", "path": path, "search": search._asdict(), "debuginfod_urls": list(debuginfod_urls),
+                "codecs": [codec.NAME for codec in (compression.zstd, compression.gzip) if codec.available()],
+            }  # fmt: skip
+        )
+        plan = _checked(self._receiver.document())
+        try:
+            os.makedirs(folder, 0o700, exist_ok=True)
+            name = landing.safe_name(plan["name"])
+            target, existing = naming.target(name, plan["dump"]["identity"], folder, archive_format, force)
+        except BaseException:
+            self._sender.document({})
+            raise
+        made = None
+        if existing is not None and not naming.lacks(plan["missing"]) < naming.lacks(existing["missing"]):
+            made = rebuild.Rebuilt(landing.sha256_of(target).hexdigest(), os.path.getsize(target), 0)
+            plan.update(missing=existing["missing"], complete=existing["complete"])
+        elif not dry_run:
+            existing = None
+            known = self._fill(plan, store_folder, path) if store_folder else []
+            with archive.atomic_file(target) as file:
+                self._sender.document({"archive": known})
+                data = self._receiver.stream()
+                made = rebuild.rebuild(
+                    parcel.records(_decoded(plan["codec"], data)), file, archive_format, level, store_folder,
+                    lambda done: progress(done, plan["size"]) if progress is not None else None,
+                )  # fmt: skip
+                data.drain()
+        self._sender.document({})
+        return Streamed(
+            path=target, sha256=made and made.sha256, size=made and made.size, planned_size=plan["size"],
+            complete=plan["complete"], changed=existing is None, missing=plan["missing"], dump=plan["dump"],
+            wire_bytes=self._receiver.received - before, saved_bytes=made.saved if made else 0,
+        )  # fmt: skip
+
+    def _fill(self, plan: Json, folder: str, path: str) -> List[str]:
+        """Bring what the store lacks of the archive's files; the SHA-256s of all that it has then. A file that another
+        session is bringing is waited for."""
+        wanted = {one.sha256: one for one in map(store.sent, plan["files"]) if one is not None}
+        asked: Dict[str, bool] = {}
+        until = time.monotonic() + _PATIENCE_S
+        while True:
+            lacking = [sha256 for sha256 in sorted(wanted) if sha256 not in asked and not _has(folder, wanted[sha256])]
+            if not lacking or time.monotonic() >= until:
+                return [sha256 for sha256 in sorted(wanted) if _has(folder, wanted[sha256])]
+            with promises.promised(folder, lacking) as free:
+                mine = [sha256 for sha256 in lacking if sha256 in free and not _has(folder, wanted[sha256])]
+                if mine:
+                    self._sender.document({"files": mine})
+                    data = self._receiver.stream()
+                    members = tar.members(_decoded(plan["codec"], data))  # type: ignore[arg-type]
+                    store.receive(folder, [wanted[sha256] for sha256 in mine], members, path)
+                    data.drain()
+                    asked.update((sha256, True) for sha256 in mine)
+            if not mine:
+                time.sleep(_LOOK_EVERY_S)
+
+    def _get(self, size: int) -> bytes:
+        try:
+            return self._read(size)
+        except OSError as error:
+            raise Broken("the connection broke: %s" % (error.strerror or error), "try again") from None
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._put(data)
+        except OSError as error:
+            raise Broken("the connection broke: %s" % (error.strerror or error), "try again") from None
+
+
+def _checked(plan: Json) -> Json:
+    """What the other host says that the archive will be, as far as it is used here. Raises Broken."""
+    try:
+        fits = (
+            isinstance(plan["name"], str) and isinstance(plan["size"], int) and isinstance(plan["complete"], bool)
+            and isinstance(plan["files"], list) and all(isinstance(entry, dict) for entry in plan["files"])
+            and _IDENTITY.match(plan["dump"]["identity"]) and plan["codec"] in ("zstd", "gzip")
+            and naming.lacks(plan["missing"]) is not None
+        )  # fmt: skip
+    except (KeyError, TypeError):
+        fits = False
+    if not fits:
+        raise Broken("the other host says nothing that can be understood of the archive")
+    return plan
+
+
+def _decoded(name: str, data: Any) -> Any:
+    return (compression.zstd if name == "zstd" else compression.gzip).reader(data)
+
+
+def _has(folder: str, one: store.Sent) -> bool:
+    file = store.open_content(folder, one.sha256, one.size)
+    if file is None:
+        return False
+    file.close()
+    return True
+

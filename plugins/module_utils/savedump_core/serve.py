@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The far end of a session: what the host with the dumps does while a control host asks it over a pipe (wire/frames).
+Nothing is written to this host's disk: the code itself came over the pipe (remote/boot), and so go the archives.
+
+    {"verb": "find", "paths", "sysroot", "filters"}             the document of `find --json`
+    {"verb": "stream", "path", "search", "debuginfod_urls", "codecs"}
+        what the archive will be: {"name", "size", "complete", "missing", "dump", "codec",
+                                   "files": [{"sha256", "size", "build_id", "role", "matched_by"}]}
+        {"files": [sha256, …]}    a stream: a tar of these files, each under its SHA-256; then ask again
+        {"archive": [sha256, …]}  a stream: the archive as a parcel (wire/parcel) for a reader who has these files
+        {}                        nothing more of this dump
+"""
+
+import os
+import tempfile
+import threading
+from contextlib import contextmanager
+from typing import Any, FrozenSet, Iterator, List, Optional
+
+from . import api, archive, compression
+from .errors import SavedumpError, UsageError, status_of
+from .manifest import dump_json, missing_list
+from .model import Entry, Json, SearchOptions
+from .tarstream.writer import TarWriter
+from .wire import frames, parcel
+
+# How often the other end hears that this one lives while it reads and searches.
+_ALIVE_EVERY_S = 5.0
+# What comes from a package or an archive is unpacked here, in memory.
+_MEMORY = "/dev/shm"
+
+
+def main() -> None:
+    """Answer on stdout what stdin asks until that ends."""
+    if os.path.isdir(_MEMORY):
+        tempfile.tempdir = _MEMORY
+    output = os.dup(1)
+    os.dup2(2, 1)  # what else is printed must not get between the frames
+
+    def write(data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(output, view) :]
+
+    serve(frames.Receiver(lambda size: os.read(0, size)), frames.Sender(write))
+
+
+def serve(receiver: frames.Receiver, sender: frames.Sender) -> None:
+    """Until the other end is gone."""
+    with _alive(sender):
+        while True:
+            try:
+                request = receiver.document()
+            except frames.Broken:
+                return
+            if not request:
+                continue  # the end of what failed here already
+            try:
+                _VERBS[request["verb"]](request, receiver, sender)
+            except frames.Broken:
+                return
+            except SavedumpError as error:
+                sender.failure(error)
+            except BrokenPipeError:
+                return
+            except OSError as error:
+                sender.failure(_named(error))
+
+
+def _find(request: Json, _receiver: frames.Receiver, sender: frames.Sender) -> None:
+    from .stores import filters
+
+    wanted = filters.make(**request["filters"])
+    sender.document(api.find(request["paths"], request["sysroot"], wanted).as_json())
+
+
+def _stream(request: Json, receiver: frames.Receiver, sender: frames.Sender) -> None:
+    options = dict(request["search"], search_paths=tuple(request["search"].get("search_paths", ())))
+    codec = next((codec for codec in _codecs(request["codecs"]) if codec.can_write()), None)
+    if codec is None:
+        raise UsageError("the control host reads none of the codecs that this host writes")
+    with api.planned(request["path"], SearchOptions(**options), _debuginfod(request)) as ready:
+        digests = archive.digests_of(ready.plan)
+        copied = [entry for entry in ready.plan.entries if archive.is_copied(entry)]
+        sender.document(dict(_announced(ready, copied, digests), codec=codec.NAME))
+        while True:
+            wish = receiver.document()
+            if not wish:
+                return
+            with _encoded(codec, sender) as sink:
+                if "files" in wish:
+                    _send_files(sink, copied, digests, frozenset(wish["files"]))
+                else:
+                    _send_archive(sink, ready, digests, frozenset(wish["archive"]))
+            sender.end()
+
+
+_VERBS = {"find": _find, "stream": _stream}
+
+
+def _codecs(names: List[str]) -> List[Any]:
+    by_name = {codec.NAME: codec for codec in (compression.zstd, compression.gzip)}
+    return [by_name[name] for name in names if name in by_name]
+
+
+def _announced(ready: api.Planned, copied: List[Entry], digests: archive.Digests) -> Json:
+    plan = ready.plan
+    files = {}
+    for entry in copied:
+        sha256 = digests[entry.path]
+        if sha256 is not None:
+            files[sha256] = {
+                "sha256": sha256, "size": entry.size, "role": entry.role, "matched_by": entry.matched_by,
+                "build_id": None if entry.build_id is None else entry.build_id.hex(),
+            }  # fmt: skip
+    return {
+        "name": plan.name, "size": plan.size, "complete": plan.complete, "missing": missing_list(plan.findings),
+        "dump": dict(dump_json(plan.dump), modules_why=plan.dump.modules_why), "files": list(files.values()),
+    }  # fmt: skip
+
+
+def _send_files(sink: Any, copied: List[Entry], digests: archive.Digests, wanted: FrozenSet[str]) -> None:
+    tar = TarWriter(sink, mtime=0)
+    left = set(wanted)
+    for entry in copied:
+        sha256 = digests[entry.path]
+        if sha256 is not None and sha256 in left:
+            left.remove(sha256)
+            archive.add(tar, sha256, entry, {}, lambda done: None)
+    tar.close()
+
+
+def _send_archive(sink: Any, ready: api.Planned, digests: archive.Digests, known: FrozenSet[str]) -> None:
+    tar = parcel.Writer(sink)
+    archive.write_tar(ready.plan, ready.sources, tar, ready.host, ready.tool, digests, known)
+    tar.close()
+
+
+@contextmanager
+def _encoded(codec: Any, sender: frames.Sender) -> Iterator[Any]:
+    writer = codec.writer(sender)
+    try:
+        yield writer
+    except BaseException:
+        writer.abort()
+        raise
+    writer.close()
+
+
+def _debuginfod(request: Json) -> Optional[Any]:
+    if not request.get("debuginfod_urls"):
+        return None
+    from .web import debuginfod, url
+
+    return debuginfod.Client(url.servers(request["debuginfod_urls"], os.environ))
+
+
+@contextmanager
+def _alive(sender: frames.Sender) -> Iterator[None]:
+    """Say so now and then: reading a large dump and looking for its files takes minutes in which nothing is sent. If
+    nobody listens any more, there is nothing left to do."""
+    over = threading.Event()
+
+    def tell() -> None:
+        while not over.wait(_ALIVE_EVERY_S):
+            try:
+                sender.alive()
+            except OSError:
+                os._exit(1)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _named(error: OSError) -> SavedumpError:
+    words = error.strerror or str(error)
+    failure = SavedumpError("%s: %s" % (error.filename, words) if error.filename else words)
+    failure.exit_status = status_of(error)
+    return failure

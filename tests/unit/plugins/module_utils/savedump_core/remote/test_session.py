@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sessions with a process on this machine: archives that come over a pipe are those that would be made there, a file
+comes once, and what breaks leaves nothing behind."""
+
+import concurrent.futures
+import io
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+
+import pytest
+from savedump_core import api, promises, store
+from savedump_core.errors import BadDump, SavedumpError
+from savedump_core.model import SearchOptions
+from savedump_core.remote import boot, session
+from savedump_core.remote.session import Broken, Failed
+from savedump_core.wire import frames
+from support import machine
+from support.archives import BUILD_ID, ELF, sha
+from support.command import environment
+from support.crashes import CannotCrash
+from support.crashes.kernel import dump_of
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory):
+    """The dump of a shell, which needs a few libraries of this machine."""
+    folder = tmp_path_factory.mktemp("crash")
+    try:
+        return dump_of(["/bin/sh", "-c", "kill -ABRT $$"], str(folder))
+    except CannotCrash as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory):
+    """With no gap, whose trail would tell of this machine's processes and so be another each time: the root of the
+    files alone."""
+    return SearchOptions(sysroot=str(_root(tmp_path_factory.mktemp("root"))))
+
+
+def _root(folder):
+    """The shell and its libraries at their places."""
+    told = subprocess.check_output(["ldd", os.path.realpath("/bin/sh")]).decode().split()
+    for path in [os.path.realpath("/bin/sh")] + [word for word in told if word.startswith("/")]:
+        real = os.path.realpath(path)
+        os.makedirs(str(folder) + os.path.dirname(real), exist_ok=True)
+        shutil.copy(real, str(folder) + real)
+    return folder
+
+
+class Opened:
+    """A process that plays the other host, and a session with it; `most` bytes come, then the link is cut."""
+
+    def __init__(self, python=sys.executable, most=None):
+        self.process = subprocess.Popen(
+            [python, "-I", "-c", boot.COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, cwd="/"
+        )
+        self.left = most
+        self.session = session.Session(self._read, self._write)
+
+    def _read(self, size):
+        if self.left is None:
+            return self.process.stdout.read(size)
+        data = self.process.stdout.read(min(size, self.left)) if self.left else b""
+        self.left -= len(data)
+        return data
+
+    def _write(self, data):
+        view = memoryview(data)
+        while view:
+            view = view[self.process.stdin.write(view) :]
+
+    def __enter__(self):
+        self.session.start()
+        return self.session
+
+    def __exit__(self, *_error):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+
+def everything(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("archive_format", ["tar.gz", "tar"])
+def test_archive_is_the_one_that_would_be_made_there(core, search, tmp_path, archive_format):
+    made = api.archive(core, str(tmp_path), search, archive_format)
+    with Opened() as there:
+        came = there.stream(core, str(tmp_path / "came"), search, archive_format)
+    assert pathlib.Path(came.path).read_bytes() == pathlib.Path(made.path).read_bytes()
+    assert (came.sha256, came.size, came.planned_size) == (made.sha256, made.size, made.planned_size)
+    assert (came.complete, came.changed, came.missing) == (True, True, made.manifest["missing"])
+    assert came.dump == made.as_json()["dump"]
+    assert os.path.basename(came.path) == os.path.basename(made.path)
+    assert os.stat(came.path).st_mode & 0o777 == 0o600 and (tmp_path / "came").stat().st_mode & 0o777 == 0o700
+    assert everything(tmp_path / "came") == [os.path.basename(came.path)]
+
+
+@pytest.mark.parametrize("version", ["3.6", "3.13"])
+def test_on_other_pythons(core, search, tmp_path, version):
+    python = machine.interpreter(version)
+    if python is None:
+        pytest.skip("no Python %s here" % version)
+    here = api.archive(core, str(tmp_path), search, "tar")
+    with Opened(python) as there:
+        found = there.find([os.path.dirname(core)], filters={"max_size": "1T"})
+        assert [dump["path"] for dump in found["dumps"]] == [core]
+        assert there.stream(core, str(tmp_path / "came"), search, "tar").sha256 == here.sha256
+
+
+def test_second_time_the_files_do_not_travel(core, search, tmp_path):
+    kept = str(tmp_path / "store")
+    with Opened() as there:
+        plain = there.stream(core, str(tmp_path / "0"), search)
+        first = there.stream(core, str(tmp_path / "1"), search, store_folder=kept)
+        second = there.stream(core, str(tmp_path / "2"), search, store_folder=kept)
+    assert plain.sha256 == first.sha256 == second.sha256
+    files = sum(path.stat().st_size for path in (tmp_path / "store" / "sha256").rglob("*") if path.is_file())
+    assert plain.saved_bytes == 0 and second.saved_bytes == files
+    assert second.wire_bytes < plain.wire_bytes / 4
+    assert first.wire_bytes < plain.wire_bytes * 1.02 + 8192
+    assert api.verify(second.path).problems == ()
+    assert store.add(kept, [plain.path]).added == ()
+
+
+def test_here_already(core, search, tmp_path):
+    with Opened() as there:
+        first = there.stream(core, str(tmp_path / "came"), search)
+        again = there.stream(core, str(tmp_path / "came"), search)
+        assert again._replace(changed=True, wire_bytes=0) == first._replace(wire_bytes=0)
+        assert not again.changed and again.wire_bytes < 20000
+        assert there.stream(core, str(tmp_path / "came"), search, force=True).changed
+
+
+def test_one_that_lacks_less_replaces_one_that_lacks_more(core, search, tmp_path):
+    with Opened() as there:
+        first = there.stream(core, str(tmp_path), SearchOptions(sysroot="/nowhere"))
+        assert not first.complete
+        better = there.stream(core, str(tmp_path), search)
+        assert better.complete and better.changed and better.path == first.path
+        worse = there.stream(core, str(tmp_path), SearchOptions(sysroot="/nowhere"))
+        assert worse.complete and not worse.changed and worse.missing == better.missing
+
+
+def test_dry_run_brings_nothing(core, search, tmp_path):
+    with Opened() as there:
+        said = there.stream(core, str(tmp_path / "came"), search, dry_run=True, store_folder=str(tmp_path / "store"))
+        assert (said.sha256, said.size, said.complete, said.changed) == (None, None, True, True)
+        assert everything(tmp_path) == []
+        assert there.stream(core, str(tmp_path / "came"), search).path == said.path
+
+
+def test_failure_there_is_told_and_the_session_goes_on(core, search, tmp_path):
+    with Opened() as there:
+        with pytest.raises(Failed) as caught:
+            there.stream("/nowhere/core", str(tmp_path))
+        assert caught.value.exit_status == 66 and "/nowhere/core" in str(caught.value)
+        with pytest.raises(Failed) as caught:
+            there.find(filters={"newer_than": "the day before"})
+        assert caught.value.exit_status == 64
+        assert there.stream(core, str(tmp_path), search).complete
+        (tmp_path / "file").write_bytes(b"")
+        with pytest.raises(OSError):
+            there.stream(core, str(tmp_path / "file"), search)
+        assert there.find([core])["dumps"]
+
+
+def test_link_that_is_cut_leaves_nothing_under_a_name(core, search, tmp_path):
+    with Opened() as there:
+        whole = there.stream(core, str(tmp_path / "whole"), search)
+    cuts = random.Random(3)
+    for number in range(8):
+        folder, kept = tmp_path / ("cut%d" % number), tmp_path / ("store%d" % number)
+        opened = Opened(most=40 + cuts.randrange(whole.wire_bytes))
+        with pytest.raises(Broken), opened as there:
+            there.stream(core, str(folder), search, store_folder=str(kept))
+        assert (everything(folder) if folder.exists() else []) == []
+        assert [name for name in everything(kept) if name.startswith(".incoming")] == []
+        with Opened() as there:
+            again = there.stream(core, str(folder), search, store_folder=str(kept))
+        assert again.sha256 == whole.sha256
+
+
+def test_side_by_side_each_file_is_sent_once(core, search, tmp_path):
+    """Whoever comes first brings what the others wait for."""
+
+    def one(number):
+        with Opened() as there:
+            return there.stream(core, str(tmp_path / str(number)), search, store_folder=str(tmp_path / "store"))
+
+    with Opened() as there:
+        alone = there.stream(core, str(tmp_path / "alone"), search)
+        without = there.stream(core, str(tmp_path / "with"), search, store_folder=str(tmp_path / "warm"))
+        only_dump = there.stream(core, str(tmp_path / "again"), search, store_folder=str(tmp_path / "warm")).wire_bytes
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        came = list(pool.map(one, range(6)))
+    assert {each.sha256 for each in came} == {alone.sha256}
+    files = without.wire_bytes - only_dump
+    # The headers of the tar with the files come once for each share of them.
+    assert sum(each.wire_bytes for each in came) < 6 * only_dump + files + 6 * 4096
+
+
+def test_promise_that_is_not_kept_is_taken_over(core, search, tmp_path):
+    kept = str(tmp_path / "store")
+    script = (
+        "import os, sys; from savedump_core import promises, store\n"
+        "names = sys.argv[2:]\n"
+        "with promises.promised(sys.argv[1], names) as mine:\n"
+        "    assert mine == set(names); sys.stdout.write('x'); sys.stdout.flush(); sys.stdin.read(1); os._exit(9)\n"
+    )
+    with Opened() as there:
+        there.stream(core, str(tmp_path / "0"), search, store_folder=str(tmp_path / "other"))
+    names = [path.name for path in (tmp_path / "other" / "sha256").rglob("*") if path.is_file()]
+    other = subprocess.Popen(
+        [sys.executable, "-c", script, kept, *names], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
+    )
+    assert other.stdout.read(1) == b"x"
+    with promises.promised(kept, names) as mine:
+        assert mine == frozenset()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, Opened() as there:
+        waiting = pool.submit(there.stream, core, str(tmp_path / "1"), search, store_folder=kept)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            waiting.result(1.5)
+        other.communicate(b"x")
+        assert other.returncode == 9
+        assert waiting.result(60).complete
+    assert {path.name for path in (tmp_path / "store" / "sha256").rglob("*") if path.is_file()} == set(names)
+
+
+def test_damaged_file_of_the_store_is_noticed(core, search, tmp_path):
+    kept = tmp_path / "store"
+    with Opened() as there:
+        there.stream(core, str(tmp_path / "0"), search, store_folder=str(kept))
+    damaged = next(path for path in (kept / "sha256").rglob("*") if path.is_file() and path.stat().st_size > 50000)
+    data = bytearray(damaged.read_bytes())
+    data[30000] ^= 1
+    damaged.write_bytes(bytes(data))
+    with Opened() as there, pytest.raises(BadDump, match="damaged"):
+        there.stream(core, str(tmp_path / "1"), search, store_folder=str(kept))
+    assert everything(tmp_path / "1") == []
+
+
+class Hostile:
+    """Frames of somebody who is not serve.py."""
+
+    def __init__(self, *documents):
+        pipe = io.BytesIO()
+        self.sender = frames.Sender(pipe.write)
+        for document in documents:
+            self.sender.document(document)
+        self.pipe = pipe
+        self.session = session.Session(pipe.read, lambda data: None)
+
+    def stream(self, folder, **more):
+        self.pipe.seek(0)
+        return self.session.stream("/core", str(folder), format="tar", **more)
+
+
+PLAN = {
+    "name": "archive-core", "size": 1, "complete": True, "missing": [], "dump": {"identity": "ab"}, "codec": "gzip",
+    "files": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": 5}, {"size": "1"}, {"complete": None}, {"missing": {}}, {"missing": [{"kind": "x"}]}, {"files": {}},
+        {"files": [1]}, {"dump": None}, {"dump": {}}, {"dump": {"identity": "../x"}}, {"codec": "xz"},
+    ],
+)  # fmt: skip
+def test_plan_that_is_none(tmp_path, change):
+    with pytest.raises(Broken):
+        Hostile(dict(PLAN, **change)).stream(tmp_path)
+    assert everything(tmp_path) == []
+
+
+def test_name_leads_nowhere_else(tmp_path):
+    there = Hostile(dict(PLAN, name="../../etc/cron.d/x"))
+    said = there.stream(tmp_path / "here", dry_run=True)
+    assert os.path.dirname(said.path) == str(tmp_path / "here") and "/" not in os.path.basename(said.path)
+
+
+def test_files_that_were_not_asked_for_are_not_taken(tmp_path):
+    """Of another SHA-256 than announced, or with another build ID."""
+    from savedump_core.compression import gzip
+    from savedump_core.tarstream.writer import TarWriter
+    right = {"sha256": sha(ELF), "size": len(ELF), "role": "library"}
+    right.update(build_id=BUILD_ID.hex(), matched_by="build-id")
+    for announced, name in (
+        (dict(right, sha256="0" * 64), "0" * 64),
+        (dict(right, build_id="00" * 20), sha(ELF)),
+        (dict(right, role="dump"), sha(ELF)),
+        (right, "0" * 64),
+    ):
+        there = Hostile(dict(PLAN, files=[announced]))
+        writer = gzip.writer(there.sender)
+        tar = TarWriter(writer, mtime=0)
+        tar.add_bytes(name, ELF, 0o600)
+        tar.close()
+        writer.close()
+        there.sender.end()
+        with pytest.raises(SavedumpError):
+            there.stream(tmp_path / "here", store_folder=str(tmp_path / "store"))
+        assert everything(tmp_path) == []
