@@ -3,26 +3,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One file from the target to the control host, in constant memory, through become, proven by its SHA-256.
 
-The steps are here; where it lands, what the far end runs and how bytes travel are in landing, plugin_utils/_far_end and
-_ways.
+The steps are here. Where it lands is in landing; what is here of it already, in plugin_utils/_chunks and _receiver;
+how it travels, in _link and _ways; what the far end runs, in _far_end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import hashlib
 import os
 import time
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 
 from ansible_collections.savedump.toolkit.plugins.module_utils._adapter import in_bytes
 from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core import landing
-from ansible_collections.savedump.toolkit.plugins.plugin_utils import _far_end, _python, _ways
-
-display = Display()
+from ansible_collections.savedump.toolkit.plugins.plugin_utils import _far_end, _link, _python, _receiver
 
 SPEC = {
     "src": {"type": "str", "required": True},
@@ -30,9 +27,10 @@ SPEC = {
     "checksum": {"type": "str"},
     "stall_timeout": {"type": "int", "default": 60},
     "retries": {"type": "int", "default": 3},
+    "bandwidth_limit": {"type": "bytes"},
 }
-_PROGRESS_EVERY_S = 10
-_BETWEEN_TRIES_S = 2
+# The worker of a run that was killed lets go of its .part within a second or two.
+_BUSY_FOR_S = 4
 
 
 class ActionModule(ActionBase):
@@ -49,23 +47,29 @@ class ActionModule(ActionBase):
         except AnsibleConnectionFailure:
             raise
         except AnsibleError as error:
-            return {"failed": True, "msg": str(error)}
+            return {"failed": True, "msg": str(error), **self._counted()}
 
     def _run(self, task_vars):
         _found, given = self.validate_argument_spec(argument_spec=SPEC)
         wanted = (given["checksum"] or "").strip().lower().removeprefix("sha256:") or None
         if wanted and (len(wanted) != 64 or set(wanted) - set("0123456789abcdef")):
             raise AnsibleActionFail("checksum is not a SHA-256 in hex: %s" % given["checksum"])
+        if 0 < (given["bandwidth_limit"] or 0) < 1024:
+            raise AnsibleActionFail("bandwidth_limit is less than 1K: %s" % given["bandwidth_limit"])
+        if given["stall_timeout"] < 1:
+            raise AnsibleActionFail("stall_timeout is less than a second: %s" % given["stall_timeout"])
         host = self._task.delegate_to or task_vars.get("inventory_hostname", "host")
-        self._host, self._source, self._given = host, given["src"], given
+        self._host, self._source, self._given, self._receiver = host, given["src"], given, None
         self._place = landing.landing(given["dest"], host, self._source)
         if wanted and self._is_here(wanted):
             return self._done(False, wanted, os.path.getsize(self._place.path), "is here already")
         _chosen, pythons = _python.ask_target(self, task_vars)
-        self._far = _far_end.FarEnd(self._source, pythons[0].executable if pythons else None)
+        far = _far_end.FarEnd(self._source, pythons[0].executable if pythons else None)
+        label = "%s: %s" % (host, os.path.basename(self._place.path))
+        self._link = _link.Link(self, host, self._source, far, given, label)
         before = self._stat()
         if not wanted and os.path.exists(self._place.path):
-            wanted = self._far_hash(before.size)
+            wanted = self._link.hash(before.size)
             if wanted and self._is_here(wanted):
                 return self._done(False, wanted, before.size, "is here already")
         if self._task.check_mode:
@@ -95,18 +99,22 @@ class ActionModule(ActionBase):
                 "%s more are needed below %s for %s of %s"
                 % (in_bytes(short), self._given["dest"], in_bytes(before.size), self._host)
             )
-        with landing.opened_part(self._place) as descriptor:
-            receiver = _Receiver(descriptor, before.size, "%s: %s" % (self._host, os.path.basename(self._place.path)))
-            way = self._pull(receiver, before)
-            if self._stat() != before:
-                self._refuse("%s on %s changed while it was read; fetch it again" % (self._source, self._host))
-            found = receiver.digest.hexdigest()
-            expected = wanted or self._far_hash(before.size)
-            if expected is None:
-                self._refuse(
-                    "what came cannot be proven: nothing on %s computes a SHA-256 (no Python, sha256sum, shasum or "
-                    "openssl), and none was given in checksum" % self._host
-                )
+        began = time.monotonic()
+        with self._opened_part() as descriptor:
+            receiver = self._receiver = _receiver.Receiver(descriptor, self._place.part, before.size)
+            if receiver.there:
+                self._link.compare(receiver, receiver.there)
+                receiver.kept = before.size - receiver.left
+                receiver.repaired = receiver.there - receiver.kept
+            start = receiver.missing[0][0] if receiver.missing else before.size
+            self._link.fetch(receiver)
+            expected = self._expected(before, wanted)
+            # Whatever was damaged on its way or here comes once more, and nothing else.
+            if receiver.sha256() != expected and self._link.compare(receiver, before.size) and receiver.missing:
+                receiver.repaired += receiver.left
+                self._link.fetch(receiver)
+                expected = self._expected(before, wanted)
+            found = receiver.sha256()
             if found != expected:
                 origin = "asked for" if wanted else "computed there"
                 self._refuse(
@@ -114,85 +122,47 @@ class ActionModule(ActionBase):
                 )
             landing.finish(descriptor, self._place)
         result = self._done(True, found, before.size, "fetched")
-        result.update(resumed_at=receiver.start, way=way, seconds=round(receiver.seconds, 1))
+        result.update(resumed_at=start, way=self._link.way, seconds=round(time.monotonic() - began, 1))
         return result
+
+    @contextlib.contextmanager
+    def _opened_part(self):
+        deadline = time.monotonic() + _BUSY_FOR_S
+        with contextlib.ExitStack() as stack:
+            while True:
+                try:
+                    descriptor = stack.enter_context(landing.opened_part(self._place))
+                    break
+                except landing.Busy:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.2)
+            yield descriptor
+
+    def _expected(self, before, wanted):
+        """The SHA-256 that the whole must have, of a file that is still what it was."""
+        after = _far_end.read_stat(self._receiver.rest.decode("ascii", "replace")) or self._stat()
+        if after != before:
+            self._refuse("%s on %s changed while it was read; fetch it again" % (self._source, self._host))
+        expected = wanted or self._link.hash(before.size)
+        if expected is None:
+            self._refuse(
+                "what came cannot be proven: nothing on %s computes a SHA-256 (no Python, sha256sum, shasum or "
+                "openssl), and none was given in checksum" % self._host
+            )
+        return expected
 
     def _refuse(self, words):
         """Nothing that is not proven stays, not even as a .part."""
         landing.discard(self._place)
         raise AnsibleActionFail(words)
 
-    def _pull(self, receiver, before):
-        """Bring all bytes into the .part; the name of the way that did it."""
-        ways = list(_ways.ways_for(self))
-        tries = self._given["retries"]
-        self._resume(receiver)
-        start = receiver.offset
-        while True:
-            try:
-                if receiver.offset < before.size:
-                    self._go(ways[0], receiver, before.size)
-                if receiver.offset == before.size:
-                    return ways[0]
-                reason = "it ended at byte %d of %d" % (receiver.offset, before.size)
-            except _ways.Refused as refused:
-                # A way that has brought something stays: the link is down, not the way wrong.
-                if len(ways) > 1 and receiver.offset == start:
-                    display.vv("savedump: %s: %s; now %s" % (ways[0], refused, ways[1]), host=self._host)
-                    del ways[0]
-                    continue
-                reason = str(refused)
-            except (_ways.Broken, AnsibleConnectionFailure) as broken:
-                reason = str(broken)
-            if tries <= 0:
-                raise AnsibleConnectionFailure(
-                    "%s of %s of %s came before this: %s. What came is kept in %s; the next run goes on from there."
-                    % (in_bytes(receiver.offset), in_bytes(before.size), self._source, reason, self._place.part)
-                )
-            tries -= 1
-            display.warning(
-                "%s: %s: %s; trying again from byte %d" % (self._host, self._source, reason, receiver.offset)
-            )
-            time.sleep(_BETWEEN_TRIES_S)
-
-    def _go(self, way, receiver, size):
-        if way == "chunks":
-            receiver.back_to(receiver.offset - receiver.offset % _far_end.BLOCK)
-            _ways.chunks(self, self._far, receiver.offset, size, receiver.take)
-        elif way == "copy":
-            receiver.back_to(0)
-            copied = self._place.part + ".copy"
-            try:
-                _ways.copy(self, self._source, copied)
-                receiver.take_file(copied)
-            finally:
-                if os.path.lexists(copied):
-                    os.unlink(copied)
-        else:
-            command = self._far.send(receiver.offset, size - receiver.offset)
-            _ways.stream(self, way, command, receiver.take, self._given["stall_timeout"])
-
-    def _resume(self, receiver):
-        """Keep what an earlier run left in the .part if the target's file begins with the very same bytes."""
-        there = os.fstat(receiver.descriptor).st_size
-        if 0 < there <= receiver.size:
-            digest = landing.sha256_of(self._place.part, there)
-            if digest and digest.hexdigest() == self._far_hash(there):
-                receiver.go_on(there, digest)
-                display.vv("savedump: going on at byte %d of %s" % (there, self._source), host=self._host)
-                return
-        receiver.back_to(0)
-
     def _stat(self):
-        reply = self._low_level_execute_command(self._far.stat())
-        found = _far_end.read_stat(reply["stdout"])
+        found, reply = self._link.stat()
         if found is None:
             words = _far_end.read_failure(reply)
             raise AnsibleActionFail("%s on %s cannot be read: %s" % (self._source, self._host, words))
         return found
-
-    def _far_hash(self, length):
-        return _far_end.read_hash(self._low_level_execute_command(self._far.hash(length))["stdout"])
 
     def _done(self, changed, sha256, size, words):
         return {
@@ -201,68 +171,11 @@ class ActionModule(ActionBase):
             "sha256": sha256,
             "size": size,
             "msg": "%s %s" % (self._place.path, words),
+            **self._counted(),
         }
 
-
-class _Receiver:
-    """What has come: written, hashed and counted as it comes, with a line now and then for whoever waits."""
-
-    def __init__(self, descriptor, size, label):
-        self.descriptor = descriptor
-        self.size = size
-        self.offset = self.start = 0
-        self.digest = hashlib.sha256()
-        self._label = label
-        self._began = self._said = time.monotonic()
-
-    @property
-    def seconds(self):
-        """Since the beginning."""
-        return time.monotonic() - self._began
-
-    def go_on(self, offset, digest):
-        """Take up at ``offset``; ``digest`` is over all before it."""
-        self.offset = self.start = offset
-        self.digest = digest
-        os.lseek(self.descriptor, offset, os.SEEK_SET)
-
-    def back_to(self, offset):
-        """Forget what lies behind ``offset``."""
-        if offset == self.offset:
-            os.ftruncate(self.descriptor, offset)
-            return
-        os.ftruncate(self.descriptor, offset)
-        digest = landing.sha256_of("/dev/fd/%d" % self.descriptor, offset) if offset else hashlib.sha256()
-        self.go_on(offset, digest)
-
-    def take(self, data):
-        """The next bytes."""
-        self.digest.update(data)
-        self.offset += len(data)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self.descriptor, view) :]
-        if time.monotonic() - self._said >= _PROGRESS_EVERY_S:
-            self._say()
-
-    def take_file(self, path):
-        """All of another file."""
-        with open(path, "rb", buffering=0) as stream:
-            for block in iter(lambda: stream.read(1 << 20), b""):
-                self.take(block)
-
-    def _say(self):
-        self._said = time.monotonic()
-        pace = (self.offset - self.start) / self.seconds
-        left = (self.size - self.offset) / pace if pace else 0
-        display.display(
-            "%s: %s of %s (%d %%), %s/s, about %d s left"
-            % (
-                self._label,
-                in_bytes(self.offset),
-                in_bytes(self.size),
-                100 * self.offset // max(1, self.size),
-                in_bytes(pace),
-                left,
-            )
-        )
+    def _counted(self):
+        receiver = getattr(self, "_receiver", None)
+        if receiver is None:
+            return {"wire_bytes": 0, "kept_bytes": 0, "repaired_bytes": 0}
+        return {"wire_bytes": receiver.wire, "kept_bytes": receiver.kept, "repaired_bytes": receiver.repaired}

@@ -10,18 +10,24 @@ import os
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.savedump.toolkit.plugins.plugin_utils import _summary
+from ansible_collections.savedump.toolkit.plugins.module_utils import _adapter
+from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core import summary
+from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.errors import SavedumpError
+from ansible_collections.savedump.toolkit.plugins.plugin_utils import _play, _summary
+from ansible_collections.savedump.toolkit.plugins.plugin_utils._control import here, sentence
 
 display = Display()
 
 SPEC = {
     "hosts": {"type": "list", "elements": "str", "required": True},
+    "later": {"type": "list", "elements": "str", "default": []},
     "dest": {"type": "str"},
+    "save": {"type": "bool", "default": False},
 }
 # The registered results of the role's steps, in the order that _summary.outcome takes them.
 _STEPS = ("__collect_found", "__collect_archived", "__collect_fetched", "__collect_verified")
 # What is here of the archives, as last said: after they were completed, else before they were fetched.
-_HOMES = ("__collect_completed", "__collect_known")
+_HOMES = ("completed", "known")
 # The steps that bring what another host lacks.
 _FILLING = ("__collect_stored", "__collect_offered", "__collect_set_out", "__collect_brought", "__collect_kept")
 
@@ -37,20 +43,43 @@ class ActionModule(ActionBase):
         """See ActionBase.run."""
         super().run(None, task_vars)
         _found, given = self.validate_argument_spec(argument_spec=SPEC)
-        hostvars = (task_vars or {}).get("hostvars", {})
-        steps = {host: hostvars[host] if host in hostvars else {} for host in given["hosts"]}
+        later = {host for host, each in _play.known(task_vars, given["later"]).items() if _play.to_come(each)}
+        steps = _play.known(task_vars, [host for host in given["hosts"] if host not in later])
         senders = {
             each["item"].get("name"): host
             for host, known in steps.items()
             for each in (known.get("__collect_brought") or {}).get("results", ())
             if "sha256" in each
         }
+        room = next((each for each in (_play.result(known, "room") for known in steps.values()) if each), {})
         outcomes = {}
         for host, known in steps.items():
-            said = [known.get(step) for step in _HOMES]
-            completed = next((each for each in said if each and not each.get("skipped")), None)
-            filling = [known.get(step) for step in _FILLING]
-            outcomes[host] = _summary.outcome(*(known.get(step) for step in _STEPS), completed, senders, filling)
-        text = _summary.lines(outcomes, dest=given["dest"], here=os.environ.get("PWD"))
+            outcomes[host] = _summary.outcome(
+                *(known.get(step) for step in _STEPS),
+                _play.result(known, *_HOMES) or None,
+                senders,
+                [known.get(step) for step in _FILLING],
+                room.get("refused", {}).get(host),
+                _play.result(known, "removed"),
+            )
+        removed_here = self._removed_here(steps.values())
+        checking = bool(self._task.check_mode)
+        text = _summary.lines(outcomes, given["dest"], os.environ.get("PWD"), removed_here, checking)
         display.display("\n" + "\n".join(text) + "\n")
-        return {"changed": False, "outcomes": outcomes, "lines": text}
+        report = summary.document(outcomes, given["dest"], checking, removed_here)
+        result = {"changed": False, "outcomes": outcomes, "lines": text, "report": _adapter._plain(report)}
+        if given["save"] and given["dest"] and not checking:
+            try:
+                result["path"] = summary.save(here(given["dest"]), report)
+            except (SavedumpError, OSError) as error:
+                display.warning("the summary was not saved: %s" % sentence(error))
+        return result
+
+    @staticmethod
+    def _removed_here(known):
+        """What retention took away. It runs once, and its result is every host's."""
+        removed = {}
+        for variables in known:
+            for each in _play.result(variables, "retained").get("removed", ()):
+                removed[each["path"]] = each
+        return list(removed.values())

@@ -12,15 +12,18 @@ whose Python the controller's ansible-core no longer supports (see _alone.py). A
 ``warnings`` are sentences for a person, and ``failed`` is there only when it is true.
 """
 
+import contextlib
 import os
 import platform
 import re
 import stat
 import sys
+import time
 import traceback
 
-from .savedump_core import api, errors, manifest, model, unpack
+from .savedump_core import api, errors, lock, manifest, model, nice, remove, space, sysroot, unpack
 from .savedump_core.elf import dwarf
+from .savedump_core.stores.filters import make as make_filters
 
 # Set by the action plugin: a zip file with pyelftools, carried from the control host for this one run.
 CARRIED = "SAVEDUMP_CARRIED"
@@ -32,38 +35,77 @@ _SEARCH = {
     "debuginfod_urls": {"type": "list", "elements": "str", "default": []},
 }
 
+_FILTERS = {
+    "kinds": {"type": "list", "elements": "str", "default": []},
+    "executable": {"type": "list", "elements": "str", "default": []},
+    "signal": {"type": "list", "elements": "str", "default": []},
+    "newer_than": {"type": "str"},
+    "older_than": {"type": "str"},
+    "min_size": {"type": "str"},
+    "max_size": {"type": "str"},
+}
+
 ARCHIVE_SPEC = dict(
     _SEARCH,
+    **_FILTERS,
     src={"type": "list", "elements": "path"},
     dest={"type": "path"},
     format={"type": "str", "default": "tar.gz", "choices": ["tar.gz", "tar.zst", "tar", "auto"]},
     level={"type": "int"},
     whole_vmlinux={"type": "bool", "default": False},
     gdb_scripts={"type": "bool", "default": False},
+    ignore_space={"type": "bool", "default": False},
+    nice={"type": "bool", "default": False},
+    wait={"type": "int", "default": 0},
 )
 
 INFO_SPEC = dict(
     _SEARCH,
+    **_FILTERS,
+    wait_for_dumps={"type": "int", "default": 0},
     paths={"type": "list", "elements": "path"},
     inspect={"type": "bool", "default": False},
     verify={"type": "bool", "default": False},
 )
 
+REMOVE_SPEC = {"archives": {"type": "list", "elements": "dict", "required": True}}
+
 _NOT_PERMITTED = 77
+# Between two looks at dumps that are being written: looking at ten thousand takes 2 s.
+_LOOK_AGAIN_S = 5
 
 
 def archive_dumps(params, check_mode):
     """The module savedump: archive every dump named, or every dump found, and lose none for another's sake."""
     use_carried()
-    search = _search_options(params)
+    if params.get("nice"):
+        nice.lower()
     dest = params["dest"] or default_dest()
-    outcome = {"changed": False, "archives": [], "not_archived": [], "looked": [], "warnings": []}
+    outcome = {"changed": False, "archives": [], "not_archived": [], "looked": [], "left_out": 0, "warnings": []}
     try:
-        debuginfod = _debuginfod(params)
-        sources = _sources(params["src"], search.sysroot, outcome)
         output = _nearest_folder(dest) if check_mode else make_private(dest)
+        with _one_run(output, params, check_mode) as until:
+            sources = _sources(params, outcome)
+            _archive_all(params, sources, output, dest, check_mode, until, outcome)
     except (errors.SavedumpError, OSError) as error:
         return _finish(dict(outcome, failed=True, msg=_sentence(error)))
+    return _finish(_in_words(outcome, dest, check_mode))
+
+
+@contextlib.contextmanager
+def _one_run(output, params, check_mode):
+    """One run at a time for each folder of archives. Gives the moment until which to wait for others: one for all
+    dumps of a run, for whoever may read a dump can hold its lock."""
+    until = time.monotonic() + (params.get("wait") or 0)
+    if check_mode:
+        yield until
+        return
+    with lock.claimed(output, until - time.monotonic()):
+        yield until
+
+
+def _archive_all(params, sources, output, dest, check_mode, until, outcome):
+    search, debuginfod = _search_options(params), _debuginfod(params)
     for path, named in sources:
         reason = _ours(path, dest)
         if reason:
@@ -79,6 +121,8 @@ def archive_dumps(params, check_mode):
                 dry_run=check_mode,
                 force=output != dest,  # what lies in a folder above has nothing to do with dest
                 debuginfod=debuginfod,
+                ignore_space=params.get("ignore_space", False),
+                wait=max(0.0, until - time.monotonic()),
             )
         except (errors.SavedumpError, OSError) as error:
             status = errors.status_of(error) if isinstance(error, OSError) else error.exit_status
@@ -90,14 +134,13 @@ def archive_dumps(params, check_mode):
         outcome["archives"].append(document)
         outcome["changed"] = outcome["changed"] or archived.changed
         outcome["warnings"].extend(_gaps(path, document))
-    return _finish(_in_words(outcome, dest, check_mode))
 
 
 def describe_dumps(params, check_mode):
     """The module savedump_info: what dumps there are, what they need, whether archives are intact. Changes nothing."""
     use_carried()
     search = _search_options(params)
-    outcome = {"changed": False, "dumps": [], "archives": [], "looked": [], "warnings": []}
+    outcome = {"changed": False, "dumps": [], "archives": [], "looked": [], "left_out": 0, "warnings": []}
     paths = [_real_name(path) for path in params["paths"] or ()]
     if params["verify"]:
         for path in paths or [default_dest()]:
@@ -111,10 +154,12 @@ def describe_dumps(params, check_mode):
         return _finish(outcome)
     try:
         debuginfod = _debuginfod(params)
-        report = api.find(paths=tuple(paths), sysroot=search.sysroot).as_json()
+        report = _when_written(
+            lambda: _find(tuple(paths), params), 0 if check_mode else params.get("wait_for_dumps") or 0
+        )
     except (errors.SavedumpError, OSError) as error:
         return _finish(dict(outcome, failed=True, msg=_sentence(error)))
-    outcome["looked"] = report["looked"]
+    outcome.update(looked=report["looked"], left_out=report["left_out"])
     for entry in report["dumps"]:
         document = dict(entry)
         if params["inspect"]:
@@ -127,7 +172,37 @@ def describe_dumps(params, check_mode):
     return _finish(outcome)
 
 
-VERBS = {"savedump": (ARCHIVE_SPEC, archive_dumps), "savedump_info": (INFO_SPEC, describe_dumps)}
+def remove_dumps(params, check_mode):
+    """The module savedump_remove: unlink dumps that are still the ones whose archives were proven."""
+    outcome = {"changed": False, "removed": [], "kept": [], "freed": 0, "warnings": []}
+    for archive in params["archives"]:
+        dump = archive.get("dump") or {}
+        path = _real_name(str(dump.get("path")))
+        try:
+            if len(dump.get("parts") or ()) > 1:
+                raise errors.UsageError("%s is one of several files of a dump" % path, "remove them yourself")
+            outcome["freed"] += remove.remove(
+                path, str(dump.get("identity")), dump.get("stored_size"), archive.get("created"), dry_run=check_mode
+            )
+            outcome["removed"].append(path)
+        except FileNotFoundError:
+            continue
+        except (errors.SavedumpError, sysroot.Refused, OSError) as error:
+            outcome["kept"].append({"dump": path, "why": _sentence(error)})
+    outcome["changed"] = bool(outcome["removed"])
+    outcome["msg"] = "%s %s: %s" % (
+        _dumps(outcome["removed"]),
+        "would be removed" if check_mode else "removed",
+        in_bytes(outcome["freed"]),
+    )
+    return _finish(outcome)
+
+
+VERBS = {
+    "savedump": (ARCHIVE_SPEC, archive_dumps),
+    "savedump_info": (INFO_SPEC, describe_dumps),
+    "savedump_remove": (REMOVE_SPEC, remove_dumps),
+}
 
 
 def perform(verb, params, check_mode):
@@ -206,27 +281,49 @@ def _debuginfod(params):
     return debuginfod.Client(url.servers(params["debuginfod_urls"], os.environ))
 
 
-def _sources(src, sysroot, outcome):
+def _sources(params, outcome):
     """[(path, whether it was named itself)]: the dumps given, those in directories given, or all that are found."""
-    if src is None:
-        return [(path, False) for path in _found((), sysroot, outcome)]
+    if params["src"] is None:
+        return [(path, False) for path in _found((), params, outcome)]
     sources = []
-    for path in map(_real_name, src):
+    for path in map(_real_name, params["src"]):
         if os.path.isdir(path):
-            sources.extend((found, False) for found in _found((path,), sysroot, outcome))
+            sources.extend((found, False) for found in _found((path,), params, outcome))
         else:
             sources.append((path, True))
     return sources
 
 
-def _found(paths, sysroot, outcome):
-    report = api.find(paths=paths, sysroot=sysroot).as_json()
+def _found(paths, params, outcome):
+    report = _find(paths, params)
     outcome["looked"].extend(report["looked"])
+    outcome["left_out"] += report["left_out"]
     for entry in report["dumps"]:
         if entry["in_progress"]:
             why = "is still being written; archive it later"
             _leave_out(outcome, entry["path"], why, errors.Busy.exit_status, False)
     return [entry["path"] for entry in report["dumps"] if not entry["in_progress"]]
+
+
+def _find(paths, params):
+    """api.find() under the filters, with "in_progress" also for a core that the kernel is just writing under its final
+    name."""
+    filters = make_filters(**{name: params[name] for name in _FILTERS if params.get(name)})
+    report = api.find(paths=paths, sysroot=params["sysroot"], filters=filters).as_json()
+    for entry in report["dumps"]:
+        entry["in_progress"] = entry["in_progress"] or lock.being_written(entry["path"])
+    return report
+
+
+def _when_written(find, wait_s):
+    """What find() says once no dump is being written any more, or so many seconds have gone by."""
+    until = time.monotonic() + wait_s
+    while True:
+        report = find()
+        left = until - time.monotonic()
+        if left <= 0 or not any(entry["in_progress"] for entry in report["dumps"]):
+            return report
+        time.sleep(min(_LOOK_AGAIN_S, left))
 
 
 def _nearest_folder(path):
@@ -300,7 +397,8 @@ def _verified(path):
     except (errors.SavedumpError, OSError) as error:
         return {
             "path": path, "intact": False, "complete": False, "problems": [_sentence(error)], "sha256": None,
-            "size": None, "missing": [], "dump": None, "changed": False, "planned_size": None,
+            "size": None, "missing": [], "dump": None, "changed": False, "planned_size": None, "estimated_size": None,
+            "created": None,
         }  # fmt: skip
     document = proof.manifest or {}
     dump = document.get("dump")
@@ -310,6 +408,8 @@ def _verified(path):
         dump=dump and {key: value for key, value in dump.items() if key != "modules"},
         changed=False,
         planned_size=None,
+        estimated_size=None,
+        created=document.get("created"),
     )
 
 
@@ -321,7 +421,8 @@ def _in_words(outcome, dest, check_mode):
     parts = []
     if new and check_mode:
         parts.append(
-            "would archive %s, reading %s" % (_dumps(new), in_bytes(sum(item["planned_size"] for item in new)))
+            "would archive %s, reading %s; it would be about %s"
+            % (_dumps(new), in_bytes(_sum(new, "planned_size")), in_bytes(_sum(new, "estimated_size")))
         )
     elif new:
         parts.append("archived %s in %s: %s" % (_dumps(new), dest, in_bytes(sum(item["size"] for item in new))))
@@ -329,6 +430,8 @@ def _in_words(outcome, dest, check_mode):
         parts.append("%s archived already" % _dumps(archives[len(new) :]))
     if len(left) > len(failed):
         parts.append("%d passed over" % (len(left) - len(failed)))
+    if outcome["left_out"]:
+        parts.append("%d more not asked for" % outcome["left_out"])
     if failed:
         parts.append("%s NOT archived: %s" % (_dumps(failed), failed[0]["why"]))
         outcome["failed"] = True
@@ -340,13 +443,11 @@ def _dumps(items):
     return "1 dump" if len(items) == 1 else "%d dumps" % len(items)
 
 
-def in_bytes(size):
-    """1536 as '1.5 KiB'."""
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return "%d bytes" % size if unit == "bytes" else "%.1f %s" % (size, unit)
-        size /= 1024.0
-    return "%.1f TiB" % size
+def _sum(items, key):
+    return sum(item[key] or 0 for item in items)
+
+
+in_bytes = space.in_words
 
 
 def _finish(outcome):

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The target's half of the zipapp: run one verb without AnsiballZ, and print its result behind a marker.
 
-For targets whose Python this controller's ansible-core no longer supports. The zipapp holds this package, the core,
-pyelftools if the control host has it, and settings.json:
+For targets whose Python this controller's ansible-core no longer supports, and for work in the background. The zipapp
+holds this package, the core, pyelftools if the control host has it, and settings.json:
 ``{"verb", "params", "check_mode", "paths": [names of options that are paths], "background": bool}``.
 """
 
+import contextlib
 import json
 import os
+import shutil
 import signal
+import stat
 import sys
 import tempfile
+import time
 import zipfile
 
 from . import _files
@@ -18,6 +22,8 @@ from . import _files
 # In front of the one line of stdout that matters: a login banner or a pty's noise may come before it.
 RESULT = "savedump-result "
 STARTED = "savedump-started "
+_JOB = "savedump-job-"
+_UNASKED_S = 7 * 86400
 
 
 def main():
@@ -57,7 +63,8 @@ def _in_background(settings):
     The result appears under its name when it is whole. The controller's action plugin polls for it, so that a link
     that breaks meanwhile costs nothing.
     """
-    folder = tempfile.mkdtemp(prefix="savedump-")
+    _sweep()
+    folder = tempfile.mkdtemp(prefix=_JOB)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal may be gone before setsid() below
     worker = os.fork()
     if worker:
@@ -72,6 +79,21 @@ def _in_background(settings):
     with open(part, "w") as stream:
         stream.write(RESULT + json.dumps(_run(settings)) + "\n")
     os.rename(part, os.path.join(folder, "result"))
+    # Ansible removes its folder, unless it was killed meanwhile.
+    with contextlib.suppress(OSError):
+        os.unlink(sys.argv[0])
+
+
+def _sweep():
+    """Remove the outcomes of a week ago that nobody has asked for, because the control host was killed."""
+    top = tempfile.gettempdir()
+    for name in os.listdir(top):
+        path = os.path.join(top, name)
+        with contextlib.suppress(OSError):
+            status = os.lstat(path)
+            old = time.time() - status.st_mtime > _UNASKED_S
+            if name.startswith(_JOB) and old and stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
+                shutil.rmtree(path)
 
 
 def _stopped(_number, _frame):

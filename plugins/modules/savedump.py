@@ -23,11 +23,14 @@ extends_documentation_fragment:
   - savedump.toolkit._attributes
   - savedump.toolkit._attributes.target
   - savedump.toolkit._search
+  - savedump.toolkit._filters
 options:
   src:
     description:
       - The dumps to archive, or directories with dumps.
       - Left out, every dump that M(savedump.toolkit.savedump_info) finds is archived.
+      - Of what is found, also in a directory, only what passes the filters is archived (O(kinds), O(executable),
+        O(signal), O(newer_than), O(older_than), O(min_size), O(max_size)). A dump that is named itself always is.
       - A dump that was found and may not be read is passed over with a warning. One that is named must be readable.
       - A file that is itself an archive of savedump, or lies in O(dest), is passed over.
     type: list
@@ -55,6 +58,23 @@ options:
         proves them; C(run-gdb.sh) runs them only if C(SAVEDUMP_AUTO_LOAD=1) is set.
     type: bool
     default: false
+  ignore_space:
+    description:
+      - Begin even if the disk seems to be too small. Otherwise an archive that would not fit, by an estimate that is
+        made of samples of the dump and its files, is refused before a byte is written.
+      - What is kept for root on a disk is left alone; quotas cannot be known.
+    type: bool
+    default: false
+  nice:
+    description: Whether to work with the lowest priority for processor and disk.
+    type: bool
+    default: false
+  wait:
+    description:
+      - Seconds to wait for another run that writes into O(dest) or archives one of the dumps, all together. What it
+        made is used then. If it takes longer, that is an error.
+    type: int
+    default: 0
   whole_vmlinux:
     description:
       - Keep the C(.rela.debug*) sections of a kernel's C(vmlinux), half of it, which no debugger reads.
@@ -83,6 +103,12 @@ EXAMPLES = r"""
 - name: Fail if a file that a debugger needs is missing
   ansible.builtin.assert:
     that: dumps.archives | rejectattr('complete') | length == 0
+
+- name: Archive what nginx has left in the last two hours, and nothing above 20 GiB
+  savedump.toolkit.savedump:
+    executable: nginx*
+    newer_than: 2h
+    max_size: 20G
 
 - name: Archive the dump of a program whose files lie elsewhere
   savedump.toolkit.savedump:
@@ -117,6 +143,14 @@ archives:
       description: Bytes to be read for it, before compression and without the dump's holes taken off.
       type: int
       sample: 9437184
+    estimated_size:
+      description: Bytes that the archive was expected to have. V(null) unless in check mode, or if the disk is short.
+      type: int
+      sample: 1510000
+    created:
+      description: When the dump was last changed, in UTC, as in the archive's manifest; V(null) in check mode.
+      type: str
+      sample: "2026-11-23T10:00:00Z"
     changed:
       description: Whether this run made it (in check mode, would make it). V(false) if it was there, intact.
       type: bool
@@ -178,6 +212,10 @@ looked:
     outcome:
       description: What was there.
       type: str
+left_out:
+  description: How many dumps were found that the filters passed over.
+  returned: always
+  type: int
 msg:
   description: All of it in one sentence.
   returned: always

@@ -13,11 +13,15 @@ author:
 description:
   - Brings one file, as a rule an archive made by M(savedump.toolkit.savedump), from the target to the control host.
   - Unlike M(ansible.builtin.fetch) with C(become), memory stays the same whatever the size, on both sides.
-  - The file is streamed through C(become) over an ssh connection of its own without compression. Containers and the
-    paramiko connection use their plugin's file transfer, and anything else is read in chunks.
+  - The file is streamed through C(become) over an ssh connection of its own without compression, with all else that
+    Ansible's own has (known hosts, keys, jump hosts), or over a session of the paramiko connection. Containers use
+    their plugin's file transfer, and anything else is read in chunks.
   - What came is compared with the SHA-256 that was given or that the target computes, and only then gets its name. A
     file that changes while it is read is noticed.
-  - There is no time limit but one on standing still, and a transfer that broke goes on where it ended.
+  - There is no time limit but one on standing still. A transfer that broke goes on where it ended, in this run or a
+    later one. What an earlier run left is first compared, in chunks of 4 MiB (more from 256 GiB on), with hashes that
+    the target makes of its file; what differs or is missing comes again, and nothing else.
+  - Of a transfer that takes long a line tells after ten seconds, and then ever more seldom.
   - The file lies under a directory of the host's name, with mode V(0600) in a directory with mode V(0700). Neither
     name can lead anywhere else, whatever the target says.
 attributes:
@@ -61,9 +65,17 @@ options:
     type: int
     default: 60
   retries:
-    description: How often to go on after a transfer broke, within this task. What came is kept either way.
+    description:
+      - How often to go on after a transfer broke, within this task. What came is kept either way.
+      - A try that brought at least 4 MiB is not counted. With V(0), the first break is the end.
     type: int
     default: 3
+  bandwidth_limit:
+    description:
+      - Bytes per second, such as V(10M) for 10 MiB, that this file may take; at least V(1K). Hosts that are fetched from
+        at the same time have as much each.
+      - Left out or V(0), there is no limit.
+    type: bytes
 seealso:
   - module: savedump.toolkit.savedump
   - module: ansible.builtin.fetch
@@ -90,6 +102,7 @@ EXAMPLES = r"""
     src: /var/log/journal.export
     dest: /srv/incidents
     stall_timeout: 300
+    bandwidth_limit: 20M
   become: true
 """
 
@@ -109,13 +122,28 @@ size:
   returned: success
   type: int
   sample: 1482752
+wire_bytes:
+  description: How many of the file's bytes travelled in this run.
+  returned: always, unless the host cannot be reached
+  type: int
+  sample: 1482752
+kept_bytes:
+  description: How many bytes an earlier run had left that were right.
+  returned: always, unless the host cannot be reached
+  type: int
+  sample: 0
+repaired_bytes:
+  description: How many bytes were here and wrong, in whole chunks; they are part of RV(wire_bytes), too.
+  returned: always, unless the host cannot be reached
+  type: int
+  sample: 0
 resumed_at:
-  description: How many bytes were here from an earlier run.
+  description: The first byte that was missing or wrong here.
   returned: changed, not in check mode
   type: int
   sample: 0
 way:
-  description: How it travelled, one of V(ssh-own), V(ssh-shared), V(local), V(copy) and V(chunks).
+  description: How it travelled, one of V(ssh-own), V(ssh-shared), V(paramiko), V(local), V(copy) and V(chunks).
   returned: changed, not in check mode
   type: str
   sample: ssh-own

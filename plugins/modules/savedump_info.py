@@ -23,11 +23,12 @@ extends_documentation_fragment:
   - savedump.toolkit._attributes
   - savedump.toolkit._attributes.target
   - savedump.toolkit._search
+  - savedump.toolkit._filters
 options:
   paths:
     description:
       - Dumps, or directories with dumps.
-      - Left out, the place where the kernel writes core dumps (C(kernel.core_pattern)).
+      - Left out, every place that dumps are known to lie in on this host.
       - With O(verify=true), archives, or directories with archives in or below them. Left out, the directory that
         M(savedump.toolkit.savedump) writes to by default.
     type: list
@@ -42,6 +43,13 @@ options:
       hashes that the archive holds. They come back in RV(archives), and RV(dumps) stays empty.
     type: bool
     default: false
+  wait_for_dumps:
+    description:
+      - Seconds to wait, at most, as long as a dump that is asked for is still being written. RV(dumps[].in_progress)
+        tells which were not done then.
+      - Check mode does not wait.
+    type: int
+    default: 0
 seealso:
   - module: savedump.toolkit.savedump
 """
@@ -101,6 +109,9 @@ dumps:
     complete:
       description: Whether the dump itself is whole.
       type: bool
+    in_progress:
+      description: Whether it is still being written.
+      type: bool
     process:
       description: The process that died, with C(pid), C(comm), C(executable), C(signal) and more, or V(null).
       type: dict
@@ -118,6 +129,10 @@ dumps:
       description: Why it could not be inspected.
       returned: O(inspect=true) and it failed
       type: str
+left_out:
+  description: How many dumps were found that the filters passed over.
+  returned: always
+  type: int
 archives:
   description: What came of O(verify=true), one entry for each archive.
   returned: always

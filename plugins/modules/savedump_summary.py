@@ -12,7 +12,7 @@ author:
   - The savedump authors (@savedump)
 description:
   - Reads what the steps of the role P(savedump.toolkit.collect#role) registered for each host, prints one block of
-    text, and returns it as data.
+    text, and returns it as data; saves it as JSON, too, if told to.
   - The role calls it once at its end. It is of no use without the role.
 attributes:
   action:
@@ -39,9 +39,21 @@ options:
     type: list
     elements: str
     required: true
+  later:
+    description: Those of O(hosts) that are in later batches of the play (C(serial)). As long as one has not had its
+      turn, it is not named.
+    type: list
+    elements: str
+    default: []
   dest:
     description: The directory on the control host that the archives went to, for the text.
     type: str
+  save:
+    description:
+      - Whether to write RV(report) to C(summary.json) in O(dest), with mode V(0600), in place of the last run's.
+      - Not done in check mode.
+    type: bool
+    default: false
 seealso:
   - module: savedump.toolkit.savedump_fetch
 """
@@ -68,6 +80,16 @@ outcomes:
       gaps: []
       errors: []
       changed: true
+      wire_bytes: 1482752
+      saved_bytes: 0
+report:
+  description: The same with sums, as a document of the schema C(savedump.summary/1). C(docs/summary.md) describes it.
+  returned: always
+  type: dict
+path:
+  description: The file that it was written to.
+  returned: O(save=true), not in check mode
+  type: str
 lines:
   description: The text that was printed.
   returned: always

@@ -4,7 +4,8 @@
 """The far end of a fetch: commands that measure, hash and send one file on the target.
 
 With a Python of any kind (2.7 to 3.x, python3-minimal too) or with nothing but POSIX sh and what is usually beside it.
-The Python way opens without blocking and refuses what is no regular file.
+The Python way opens without blocking and refuses what is no regular file. A command that hashes prints a line for each
+chunk as it goes: it shows that it goes on, and it ends with the connection instead of reading on for nobody.
 """
 
 from __future__ import annotations
@@ -17,37 +18,51 @@ from typing import NamedTuple
 
 # Whole blocks for dd, so that no GNU flag is needed.
 BLOCK = 65536
+# What dd holds while it hashes; every chunk is a whole number of them.
+_HASH_BLOCK = 1 << 20
+# How often "hash" shows that it goes on.
+HASH_STEP = 4 << 20
 
 _SCRIPT = r"""
 import base64, hashlib, os, stat, sys
-verb, name, offset, length = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+verb, name, ranges, step = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 out = getattr(sys.stdout, "buffer", sys.stdout)
 try:
     fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
 except OSError as error:
     sys.exit("savedump: " + error.strerror)
-st = os.fstat(fd)
-if not stat.S_ISREG(st.st_mode):
+if not stat.S_ISREG(os.fstat(fd).st_mode):
     sys.exit("savedump: not a regular file")
-if verb == "stat":
-    when = getattr(st, "st_mtime_ns", int(st.st_mtime))
-    out.write(("savedump-stat %d %d %d %d\n" % (st.st_size, when, st.st_ino, st.st_dev)).encode())
-    sys.exit(0)
 digest = hashlib.sha256()
-os.lseek(fd, offset, 0)
-while length:
-    block = os.read(fd, min(length, 3 << 18))
-    if not block:
-        break
-    length -= len(block)
-    if verb == "hash":
-        digest.update(block)
-    elif verb == "chunk":
-        out.write(base64.b64encode(block) + b"\n")
-    else:
-        out.write(block)
+for offset, length in [[int(word) for word in each.split("+")] for each in ranges.split(",") if each]:
+    os.lseek(fd, offset, 0)
+    while length > 0:
+        left = min(length, step)
+        length -= left
+        while left:
+            block = os.read(fd, min(left, 3 << 18))
+            if not block:
+                length = 0
+                break
+            left -= len(block)
+            if verb == "send":
+                out.write(block)
+            elif verb == "chunk":
+                out.write(base64.b64encode(block) + b"\n")
+            else:
+                digest.update(block)
+        if verb == "hashes":
+            out.write(("savedump-chunk %s\n" % digest.hexdigest()).encode())
+            digest = hashlib.sha256()
+        elif verb == "hash":
+            out.write(b"savedump-going\n")
+        out.flush()
 if verb == "hash":
     out.write(("savedump-sha256 %s\n" % digest.hexdigest()).encode())
+if verb in ("stat", "send"):
+    st = os.fstat(fd)
+    when = getattr(st, "st_mtime_ns", int(st.st_mtime))
+    out.write(("savedump-stat %d %d %d %d\n" % (st.st_size, when, st.st_ino, st.st_dev)).encode())
 out.flush()
 """
 
@@ -58,12 +73,25 @@ _SH_STAT = (
     "s=$(stat -L -c '%s %Y %i %d' \"$f\" 2>/dev/null) || s=$(stat -L -f '%z %m %i %d' \"$f\" 2>/dev/null) || "
     's="$(wc -c < "$f") $(ls -Ldin "$f" | cut -c1-70)"; echo "savedump-stat" $s'
 )
-_SH_HASH = (
-    "for t in sha256sum 'shasum -a 256' 'openssl dgst -sha256 -r'; do "
-    "command -v ${{t%% *}} >/dev/null 2>&1 || continue; "
-    'h=$(head -c {length} < "$f" | $t) && {{ echo savedump-sha256 $h; exit 0; }}; done; exit 69'
+# t: a tool that works here; d: from block $1 on, $2 blocks.
+_SH_TOOL = (
+    "for t in sha256sum 'shasum -a 256' 'openssl dgst -sha256 -r' ''; do echo | $t >/dev/null 2>&1 && break; done; "
+    '[ "$t" ] || {{ echo savedump-none; exit 0; }}; '
+    'd() {{ dd bs={block} skip=$1 count=$2 2>/dev/null < "$f"; }}; '
 )
-_SH_SEND = 'exec tail -c +{start} < "$f"'
+# The line for each step goes past the pipe; when nobody reads it any more, it ends the pipe.
+_SH_HASH = _SH_TOOL + (
+    "exec 3>&1; h=$(i=0; while [ $i -lt {blocks} ]; do d $i {step}; echo savedump-going >&3; i=$((i+{step})); done | "
+    "head -c {length} | $t) && echo savedump-sha256 $h"
+)
+_SH_HASHES = _SH_TOOL + (
+    "i={first}; while [ $i -lt {last} ]; do h=$(d $i {step} | $t) || exit 74; echo savedump-chunk $h; "
+    "i=$((i+{step})); done; "
+    "[ {rest} = 0 ] || {{ h=$(d $i {step} | head -c {rest} | $t) && echo savedump-chunk $h; }}"
+)
+_SH_SEND = (
+    's() {{ dd bs={block} skip=$1 2>/dev/null < "$f" | tail -c +$2 | head -c $3; }}; {ranges}'  # byte $2 of block $1
+)
 _SH_CHUNK = (
     'd() {{ dd bs={block} skip={skip} count={count} 2>/dev/null < "$f"; }}; '
     "if command -v base64 >/dev/null 2>&1; then d | base64; "
@@ -73,6 +101,7 @@ _SH_CHUNK = (
 
 _STAT = re.compile(r"^savedump-stat\s+(\d+)\s+(.+?)\s*$", re.MULTILINE)
 _HASH = re.compile(r"^savedump-sha256\s+([0-9a-f]{64})\b", re.MULTILINE)
+_LISTED = re.compile(rb"savedump-chunk\s+([0-9a-f]{64})\b")
 
 
 class Stat(NamedTuple):
@@ -92,25 +121,44 @@ class FarEnd:
 
     def stat(self):
         """Command for ``read_stat``."""
-        return self._command("stat", 0, 0, _SH_STAT.format())
+        return self._command("stat", (), 1, _SH_STAT.format())
 
     def hash(self, length):
         """Command for ``read_hash``: SHA-256 of the first ``length`` bytes."""
-        return self._command("hash", 0, length, _SH_HASH.format(length=length))
+        script = _SH_HASH.format(
+            block=_HASH_BLOCK, blocks=-(-length // _HASH_BLOCK), step=HASH_STEP // _HASH_BLOCK, length=length
+        )
+        return self._command("hash", ((0, length),), HASH_STEP, script)
 
-    def send(self, offset, length):
-        """Command that prints the bytes themselves; with sh it may print more than ``length`` if the file grew."""
-        return self._command("send", offset, length, _SH_SEND.format(start=offset + 1))
+    def hashes(self, offset, length, chunk):
+        """Command that prints a line for ``listed`` for each ``chunk`` of ``length`` bytes from ``offset``.
+
+        Offsets and chunks are whole multiples of 1 MiB; the last chunk may be shorter.
+        """
+        step = chunk // _HASH_BLOCK
+        first = offset // _HASH_BLOCK
+        last = first + length // chunk * step
+        script = _SH_HASHES.format(block=_HASH_BLOCK, first=first, last=last, step=step, rest=length % chunk)
+        return self._command("hashes", ((offset, length),), chunk, script)
+
+    def send(self, ranges):
+        """Command that prints the bytes of ``ranges``, (offset, length) each, and then what ``stat`` does."""
+        script = _SH_SEND.format(
+            block=BLOCK,
+            ranges="".join("s %d %d %d; " % (at // BLOCK, at % BLOCK + 1, length) for at, length in ranges),
+        )
+        return self._command("send", ranges, 1 << 30, script + _SH_STAT.format())
 
     def chunk(self, offset, length):
         """Command for ``read_chunk``: ``length`` bytes from ``offset``, which is a multiple of BLOCK."""
         count = -(-length // BLOCK)
         script = _SH_CHUNK.format(block=BLOCK, skip=offset // BLOCK, count=count)
-        return self._command("chunk", offset, length, script)
+        return self._command("chunk", ((offset, length),), 1 << 30, script)
 
-    def _command(self, verb, offset, length, script):
+    def _command(self, verb, ranges, step, script):
         if self._python:
-            words = [self._python, "-c", _SCRIPT, verb, self._path, str(offset), str(length)]
+            spans = ",".join("%d+%d" % each for each in ranges)
+            words = [self._python, "-c", _SCRIPT, verb, self._path, spans, str(step)]
             return " ".join(shlex.quote(word) for word in words)
         return "/bin/sh -c %s" % shlex.quote("f=%s; %s" % (shlex.quote(self._path), script))
 
@@ -133,6 +181,13 @@ def read_hash(text):
     """Hex, or None if the target has nothing that computes SHA-256."""
     found = _HASH.search(text)
     return found[1] if found else None
+
+
+def listed(line):
+    """The SHA-256 in a line (bytes) of ``hashes``, in hex; None if it is another line. What cannot compute one says so
+    in the line b"savedump-none"."""
+    found = _LISTED.match(line)
+    return found[1].decode() if found else None
 
 
 def read_chunk(text, length):

@@ -3,7 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The one way that the actions savedump and savedump_info go: choose a vehicle, carry, run, bring the result.
 
-AnsiballZ where this ansible-core supports the Python that it would use on the target; else the zipapp.
+AnsiballZ where this ansible-core supports the Python that it would use on the target; else the zipapp. Work in the
+background (async with a poll) is always the zipapp's: its outcome is asked for with a line of sh, where async_status
+would send a module, and so at once at first and then at longer intervals, up to `poll`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,12 @@ from ansible_collections.savedump.toolkit.plugins.module_utils import _adapter, 
 from ansible_collections.savedump.toolkit.plugins.plugin_utils import _carry, _python
 
 display = Display()
+
+# The first look at work in the background; each pause is longer by half, up to the task's poll.
+_FIRST_LOOK_S, _LONGER = 0.3, 1.5
+# A host that does not answer for so long is given up, whatever async allows; its work goes on, and the next run finds
+# it. A host that boots again takes less, but its work is lost anyway.
+_AWAY_S = 300
 
 
 class VerbAction(ActionBase):
@@ -46,7 +54,8 @@ class VerbAction(ActionBase):
             # Check mode reads headers only, so it needs no background; Ansible does not join the two.
             self._task.async_val = 0
         chosen, seen = _python.ask_target(self, task_vars)
-        if chosen and chosen.runs_modules:
+        background = self._task.async_val and self._task.poll
+        if chosen and chosen.runs_modules and not background:
             return self._by_ansiballz(chosen, task_vars)
         able = [python for python in seen if python.runs_core]
         if not able:
@@ -126,17 +135,21 @@ class VerbAction(ActionBase):
         look = "cat {0} 2>/dev/null || kill -0 {1} 2>/dev/null || cat {0} 2>/dev/null || echo gone".format(
             shlex.quote(started["folder"] + "/result"), started["group"]
         )
-        until = time.monotonic() + limit
+        seen = time.monotonic()
+        until = seen + limit
+        pause = _FIRST_LOOK_S
         try:
             while True:
-                time.sleep(min(poll, max(0.0, until - time.monotonic())))
+                time.sleep(min(pause, poll, max(0.0, until - time.monotonic())))
+                pause = min(pause * _LONGER, poll)
                 try:
                     reply = self._become_sh(look)
                 except AnsibleConnectionFailure as failure:
-                    if time.monotonic() >= until:
+                    if time.monotonic() >= min(until, seen + _AWAY_S):
                         raise
                     display.vv("savedump: %s; trying again" % failure)
                     continue
+                seen = time.monotonic()
                 if _alone.RESULT in reply["stdout"]:
                     return _result(reply)
                 if reply["stdout"].strip() == "gone":

@@ -70,7 +70,7 @@ class Shop:
         return {
             str(path): (path.stat().st_ino, path.stat().st_size, path.stat().st_mtime_ns, path.stat().st_ctime_ns)
             for path in self.dest.rglob("*")
-            if path.is_file()
+            if path.is_file() and path.name != "summary.json"
         }
 
 
@@ -148,7 +148,7 @@ def test_the_gap_is_filled_from_the_host_that_still_has_the_file(shop, tmp_path)
     (place,) = [path for path in kept if path.name == "executable" and path.read_bytes() == shop.old]
     assert place.parent.parent == store / "buildid"
     assert store.stat().st_mode & 0o777 == 0o700
-    assert {path.name for path in shop.dest.iterdir()} == {"lost", "store"}
+    assert {path.name for path in shop.dest.iterdir()} == {"lost", "store", "summary.json"}
     assert [_left_on(host) for host in (shop.lost, shop.kept, shop.other)] == [[], [], []]
 
     # A second run changes nothing, and does not fetch the archive with the gap again.
@@ -218,7 +218,7 @@ def test_without_a_store_of_its_own(shop):
     run, outcomes = shop.play(collect_store="")
     assert not run.status, str(run)
     assert outcomes["lost"]["status"] == "complete"
-    assert {path.name for path in shop.dest.iterdir()} == {"lost"}
+    assert {path.name for path in shop.dest.iterdir()} == {"lost", "summary.json"}
 
 
 def test_nobody_is_asked_when_it_is_not_wanted(shop):

@@ -178,7 +178,7 @@ def test_a_second_run_changes_and_moves_nothing(collected):
         return {
             str(path): (path.stat().st_ino, path.stat().st_mtime_ns, path.stat().st_ctime_ns)
             for path in sorted(collected.dest.rglob("*"))
-            if path.is_file()
+            if path.is_file() and path.name != "summary.json"  # which is of the last run, whatever that did
         }
 
     before, targets = state(), {name: _files(host) for name, host in collected.fleet.hosts.items()}
@@ -263,7 +263,7 @@ def test_no_host_stops_another(ansible, clone, fleet_folder, tmp_path):
         assert run.status != 0  # the default policy: what went wrong shows in the exit status, after all is done
         recap = run.recap()
         assert [name for name in recap if recap[name]["failed"] or recap[name]["unreachable"]] == ["host1", "host4"]
-        assert "No space left on device" in run.output
+        assert re.search(r"needs about .* and /var/tmp/\S+ \(small\) has 1.0 MiB free: .* too few", run.output)
         assert "/opt/report/lib/render.so" in " ".join(outcomes["host5"]["gaps"])
         left = fleet.hosts["host4"].run(f"ls -A {collection.archive_dir}").stdout
         assert left == ""  # nothing whole, so nothing at all

@@ -1,23 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the real systemd-coredump writes is found, with all that it knows: into files, attributes and the journal.
 
-Apport and abrt are in no archive that the tests may install from: their files are written by the formats, in the unit
-tests of their stores.
+The real apport is in test_apport.py, and kernels that crash in test_kernel_stores.py. abrt is no package of
+Debian's, nor on PyPI, and IBM's core-dump-handler is an image for Kubernetes: their files are written by their
+formats, in the unit tests of their stores. Debian's systemd packs with zstd and nothing else, whatever coredump.conf
+says: .lz4 and .xz files are in test_systemd_coredump.py.
 """
 
 import json
 import os
 import shutil
 import subprocess
+import time
 
 import pytest
 from savedump_core import api
-from support import coredumps, elfwriter
+from support import coredumps, elfwriter, stores
 from support.command import savedump
 from support.coredumps import CoredumpsError
 
 WHEN = 1790000000
 CORES = "/var/lib/systemd/coredump"
+SERVICE = "/system.slice/shop.service"
+USER_SERVICE = "/user.slice/user-1001.slice/user@1001.service/app.slice/game.service"
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +60,12 @@ def host(program, core, bare, tmp_path_factory):
     """A root with four crashes: whole, cut by its process's own limit, without notes, and one whose file is gone."""
     root = tmp_path_factory.mktemp("host")
     crashes = [
-        {"core": str(core), "comm": "whole one", "signal": 11, "uid": 0, "time": WHEN},
+        {"core": str(core), "comm": "whole one", "signal": 11, "uid": 0, "time": WHEN, "cgroup": SERVICE},
         {"core": str(core), "comm": "cut", "signal": 6, "uid": 1000, "time": WHEN + 1, "limit": 65536},
-        {"core": str(bare), "comm": "ba.re", "signal": 8, "uid": 1001, "time": WHEN + 2},
+        {"core": str(bare), "comm": "ba.re", "signal": 8, "uid": 1001, "time": WHEN + 2, "cgroup": USER_SERVICE},
         {"core": str(core), "comm": "gone", "signal": 11, "uid": 0, "time": WHEN + 3},
     ]
-    coredumps.crash(program, root, crashes)
+    (root / "pids").write_text(json.dumps(coredumps.crash(program, root, crashes)))
     (gone,) = (root / CORES.lstrip("/")).glob("core.gone.*")
     gone.unlink()
     return root
@@ -92,8 +97,19 @@ def test_cut_one_is_said_by_the_journal(host):
 
 def test_what_the_core_does_not_say_is_known(host):
     process = by_name(api.find(sysroot=str(host)))["ba\\x2ere"]["process"]
-    assert process["comm"] == "ba.re" and process["signal"]["number"] == 8 and process["uid"] == 1001
-    assert process["executable"].endswith("/ba.re") and process["pid"] > 0
+    assert process["comm"] == "ba.re" and process["signal"] == {
+        "number": 8, "name": "SIGFPE", "code": None, "address": None,
+    }  # fmt: skip
+    assert process["executable"] == "/run/victims/ba.re" and process["args"].endswith("ba.re 60")
+    assert (process["uid"], process["gid"]) == (1001, 1001)
+    assert process["pid"] == json.loads((host / "pids").read_text())[2]
+
+
+def test_units(host):
+    found = by_name(api.find(sysroot=str(host)))
+    assert {name: entry["unit"] for name, entry in found.items()} == {
+        "whole\\x20one": "shop.service", "cut": None, "ba\\x2ere": "game.service",
+    }  # fmt: skip
 
 
 def test_crash_whose_file_is_gone_is_a_log(host):
@@ -129,15 +145,67 @@ def test_attributes_alone(host, tmp_path):
     assert process["signal"]["number"] == 8 and process["executable"].endswith("/ba.re")
 
 
-@pytest.mark.parametrize("storage, left", [("Compress=no\n", 1), ("Storage=none\n", 0), ("Storage=journal\n", 0)])
-def test_other_settings(program, core, tmp_path, storage, left):
+def crashed(program, core, root, settings):
+    """What find says of one crash under these settings, and the number of the process."""
     crashes = [{"core": str(core), "comm": "prog", "signal": 11, "uid": 0, "time": WHEN}]
-    coredumps.crash(program, tmp_path, crashes, storage)
-    report = api.find(sysroot=str(tmp_path))
-    assert len(report.entries) == left
-    if left:
-        (entry,) = report.entries
-        assert (entry["complete"], entry["compression"], entry["size"]) == (True, None, os.path.getsize(str(core)))
+    (pid,) = coredumps.crash(program, root, crashes, settings)
+    return api.find(sysroot=str(root)), pid
+
+
+def test_without_compression_it_is_seen_to_be_whole(program, core, tmp_path):
+    (entry,) = crashed(program, core, tmp_path, "Compress=no\n")[0].entries
+    assert (entry["complete"], entry["compression"], entry["size"]) == (True, None, os.path.getsize(str(core)))
+
+
+@pytest.mark.parametrize("compress", ["yes", "no"])
+def test_cut_by_its_settings(program, core, tmp_path, compress):
+    settings = "Compress=%s\nProcessSizeMax=65536\nExternalSizeMax=65536\n" % compress
+    (entry,) = crashed(program, core, tmp_path, settings)[0].entries
+    assert entry["complete"] is False and "ExternalSizeMax" in entry["incomplete_why"]
+    assert api.inspect(entry["path"])["complete"] is False
+
+
+def test_core_in_the_journal_is_said_with_the_way_to_it(program, core, tmp_path):
+    report, pid = crashed(program, core, tmp_path, "Storage=journal\nJournalSizeMax=1G\n")
+    assert report.entries == ()
+    (log,) = report.logs
+    assert "prog was killed by signal 11" in log.what and "coredumpctl dump %d -o FILE" % pid in log.what
+
+
+def test_crash_of_which_no_core_is_kept_is_said(program, core, tmp_path):
+    report, _pid = crashed(program, core, tmp_path, "Storage=none\n")
+    assert report.entries == ()
+    (log,) = report.logs
+    assert "prog was killed by signal 11; no core of it was kept" in log.what
+
+
+def test_host_without_journalctl(host, tmp_path, monkeypatch):
+    """The files and their attributes are all there is."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = savedump("find", "--json", "--host-root", host)
+    entries = {os.path.basename(entry["path"]).split(".")[1]: entry for entry in json.loads(done.out)["dumps"]}
+    assert sorted(entries) == ["ba\\x2ere", "cut", "whole\\x20one"] and json.loads(done.out)["logs"] == []
+    assert [entries["ba\\x2ere"][key] for key in ("unit", "host")] == [None, coredumps.HOSTNAME]
+    assert entries["ba\\x2ere"]["process"]["signal"]["number"] == 8
+
+
+def test_real_systemd_tmpfiles_deletes_those_that_are_said_to_go(tmp_path):
+    """The rule counts the last change only, because nobody can set when the inode was changed."""
+    if shutil.which("systemd-tmpfiles") is None:
+        pytest.skip("this machine has no systemd-tmpfiles")
+    stores.put(tmp_path, "/usr/bin/systemd-tmpfiles")
+    stores.put(tmp_path, "/usr/lib/tmpfiles.d/systemd.conf", "d /var/lib/systemd/coredump 0755 root root m:3d\n")
+    paths = [stores.systemd(tmp_path, b"x", pid=pid, suffix="") for pid in (1, 2)]
+    core = elfwriter.process_core().to_bytes()
+    for path, left_s in zip(paths, (-60, 60)):
+        with open(path, "wb") as file:
+            file.write(core)
+        os.utime(path, (time.time() - 3 * 86400 + left_s,) * 2)
+    entries = api.find(sysroot=str(tmp_path)).entries
+    said = {entry["path"]: entry["expires"]["at"] / 1e9 > time.time() for entry in entries}
+    assert said == {paths[0]: False, paths[1]: True}
+    subprocess.run(["systemd-tmpfiles", "--clean", "--root=%s" % tmp_path], check=True)
+    assert [os.path.exists(path) for path in paths] == [False, True]
 
 
 def test_quota_of_the_real_program_takes_those_that_are_said_to_go(program, core, tmp_path):

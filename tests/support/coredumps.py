@@ -24,15 +24,13 @@ class CoredumpsError(Exception):
 
 def unpacked(folder):
     """The program, from the package of the release that runs here."""
-    done = subprocess.run(
-        ["apt-get", "-q", "-oAPT::Sandbox::User=", "download", "systemd-coredump"],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-    )  # fmt: skip
-    archives = list(Path(folder).glob("systemd-coredump_*.deb"))
-    if done.returncode or not archives:
-        raise CoredumpsError("apt-get download systemd-coredump: %s" % done.stdout.decode().strip()[-500:])
-    subprocess.run(["dpkg", "-x", str(archives[0]), str(Path(folder) / "root")], check=True)
-    found = [path for path in (Path(folder) / "root").rglob("systemd-coredump") if os.access(path, os.X_OK)]
+    from . import debs  # not where this file runs as a program
+
+    try:
+        root = debs.unpacked("systemd-coredump", folder)
+    except debs.DebsError as error:
+        raise CoredumpsError(str(error)) from None
+    found = [path for path in root.rglob("systemd-coredump") if os.access(path, os.X_OK)]
     programs = [path for path in found if path.is_file()]
     if not programs:
         raise CoredumpsError("the package has no program systemd-coredump")
@@ -41,7 +39,8 @@ def unpacked(folder):
 
 def crash(program, root, crashes, settings=""):
     """Let each of `crashes`, {"core": path, "comm": name, "signal": number, "uid": number}, be dumped beneath `root`:
-    /var/lib/systemd/coredump and /var/log/journal get what the real programs write. `settings` is coredump.conf."""
+    /var/lib/systemd/coredump and /var/log/journal get what the real programs write. "limit" is the process's own, in
+    bytes, "time" in seconds, "cgroup" what systemd had it in. `settings` is coredump.conf. Returns their PIDs."""
     for path in ("var/lib/systemd/coredump", "var/log/journal"):
         os.makedirs(os.path.join(str(root), path), exist_ok=True)
     command = ["unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "--propagation", "private"]
@@ -52,6 +51,7 @@ def crash(program, root, crashes, settings=""):
     )  # fmt: skip
     if done.returncode:
         raise CoredumpsError("it ended with %d: %s" % (done.returncode, done.stdout.decode()[-2000:]))
+    return [int(line.split()[1]) for line in done.stdout.decode().splitlines() if line.startswith("PID ")]
 
 
 def _inside(program, root, crashes, settings):
@@ -86,6 +86,11 @@ def _crash(program, one, listener):
     if not os.path.exists(copy):
         shutil.copy(shutil.which("sleep"), copy)
     victim = subprocess.Popen([copy, "60"])
+    print("PID", victim.pid, flush=True)
+    if "cgroup" in one:
+        # Of both versions: which of the lines is read depends on what is mounted.
+        Path("/run/cgroup").write_text("1:name=systemd:%s\n0::%s\n" % (one["cgroup"], one["cgroup"]))
+        subprocess.run(["mount", "--bind", "/run/cgroup", "/proc/%d/cgroup" % victim.pid], check=True)
     # %P %u %g %s %t RLIMIT %h
     words = [victim.pid, one["uid"], one["uid"], one["signal"], one["time"], one.get("limit", (1 << 64) - 1), HOSTNAME]
     try:

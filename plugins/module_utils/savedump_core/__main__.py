@@ -11,7 +11,7 @@ from . import __version__
 from .cli import say
 from .errors import SavedumpError, UsageError, status_of
 
-VERBS = ("find", "inspect", "archive", "verify", "open", "complete", "store")
+VERBS = ("find", "inspect", "archive", "verify", "open", "complete", "store", "collect")
 
 _DESCRIPTION = "Make core dumps self-contained: dump, executable, libraries and debug information in one archive."
 _EPILOG = """examples:
@@ -20,6 +20,7 @@ _EPILOG = """examples:
   savedump verify ARCHIVE          is it intact?
   savedump open ARCHIVE            unpack it and start the debugger
   savedump complete ARCHIVE        fill its gaps on another machine
+  savedump collect web1 web2       bring the dumps of other hosts here over ssh
 
 exit status: 0 complete, 3 archived with gaps, 64 usage, 65 not a dump or damaged, 66 no such file,
 69 a needed tool is missing, 73 cannot write, 74 I/O error, 75 busy, try later, 77 permission,
@@ -46,6 +47,8 @@ def _command(verb: str) -> Any:
         from .cli import complete as command
     elif verb == "store":
         from .cli import store as command
+    elif verb == "collect":
+        from .cli import collect as command
     else:
         from .cli import open as command
     return command

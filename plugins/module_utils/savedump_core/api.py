@@ -15,7 +15,7 @@ from .manifest import Host, dump_json, host_of, inspect_json, missing_list
 from .model import Dump, Entry, Findings, Json, Plan, SearchOptions
 from .search import search as search_files
 from .source import Source, open_source
-from .sysroot import Held, Owner, Sysroot
+from .sysroot import Held, Owner, Refused, Sysroot, open_regular
 
 # What writes, unpacks or looks around is imported where it is needed: inspect has to be quick.
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .web.debuginfod import Client
 
 STDOUT = "-"
+LOCK_WAIT_S = 30.0
+"""How long archive() waits for another run that archives the same dump, unless told otherwise."""
 
 # The codecs refuse other levels, too, but not before the dump was read and its files were looked for.
 _LEVELS = {"tar.gz": 9, "tar.zst": 19}
@@ -47,6 +49,8 @@ class Archived(NamedTuple):
     """False if an archive of this very dump was there already, and was left as it is."""
     manifest: Json
     """As manifest.json; for a dry run {"dump", "missing", "complete"} only."""
+    estimated_size: Optional[int] = None
+    """Of the archive in bytes, before it was written; None unless it was a dry run or the disk is short."""
 
     def as_json(self) -> Json:
         return {
@@ -54,8 +58,10 @@ class Archived(NamedTuple):
             "sha256": self.sha256,
             "size": self.size,
             "planned_size": self.planned_size,
+            "estimated_size": self.estimated_size,
             "complete": self.complete,
             "changed": self.changed,
+            "created": self.manifest.get("created"),
             "missing": self.manifest["missing"],
             "dump": {key: value for key, value in self.manifest["dump"].items() if key != "modules"},
         }
@@ -102,29 +108,40 @@ def archive(
     on_plan: Optional[Callable[[Plan], None]] = None,
     progress: Optional[Callable[[int], None]] = None,
     debuginfod: "Optional[Client]" = None,
+    ignore_space: bool = False,
+    wait: float = LOCK_WAIT_S,
+    on_wait: Optional[Callable[[str], None]] = None,
 ) -> Archived:
     """Make the self-contained archive of one dump.
 
     `output` is a folder, the archive's name, or "-" for stdout. An archive of this very dump that is there already is
     made again if it would lack less now, or with `force`, and else left alone; one of another dump of the same name
     makes this one's name carry its identity. `on_plan` is called when it is known what will be (or for a dry run: would
-    be) written, `progress` with the bytes read so far: first with 0 when writing begins."""
+    be) written, `progress` with the bytes read so far: first with 0 when writing begins.
+
+    Raises CannotWrite, before anything is written, if the archive does not fit on its disk, but for `ignore_space`. Two
+    runs never read one dump at once: the second waits `wait` seconds (`on_wait` is called with the reason), then uses
+    what the first has made there, or raises Busy."""
     from . import archive as archiving
-    from . import naming
+    from . import naming, space
 
     archive_format = archiving.choose_format(format)
     _check_level(archive_format, level)
-    with planned(path, search, debuginfod) as ready:
+    with _alone(path, dry_run, wait, on_wait), planned(path, search, debuginfod) as ready:
         plan = ready.plan
         target, existing = None, None
         if output != STDOUT:
             target, existing = naming.target(plan.name, plan.dump.identity, output, archive_format, force)
         if existing is not None and target is not None and not _lacks_less(plan, existing):
             return _unchanged(target, existing, plan.size)
+        measured = (plan, ready.sources, archive_format, level, ready.host, ready.tool)
+        estimated = None
+        if target is not None and not ignore_space:
+            estimated = space.check(target, *measured)
         if on_plan is not None:
             on_plan(plan)
         if dry_run:
-            return _would_be(target, plan)
+            return _would_be(target, plan, space.estimate(*measured) if estimated is None else estimated)
         if progress is not None:
             progress(0)
         arguments = (archive_format, level, ready.host, ready.tool, progress)
@@ -136,8 +153,29 @@ def archive(
                 written = archiving.write(plan, ready.sources, file, *arguments)
     return Archived(
         path=target, sha256=written.sha256, size=written.size, planned_size=plan.size, complete=plan.complete,
-        changed=True, manifest=written.manifest,
+        changed=True, manifest=written.manifest, estimated_size=estimated,
     )  # fmt: skip
+
+
+@contextmanager
+def _alone(
+    path: str, dry_run: bool, wait: float, on_wait: Optional[Callable[[str], None]]
+) -> Iterator[None]:
+    """Nobody else archives this dump meanwhile."""
+    from .lock import claimed
+
+    try:
+        descriptor = -1 if dry_run else open_regular(os.path.realpath(path))
+    except (OSError, Refused):
+        descriptor = -1  # planned() says what is wrong with it
+    if descriptor < 0:
+        yield
+        return
+    try:
+        with claimed(descriptor, wait, on_wait):
+            yield
+    finally:
+        os.close(descriptor)
 
 
 class Planned(NamedTuple):
@@ -341,7 +379,7 @@ def _unchanged(target: str, manifest: Json, planned_size: int) -> Archived:
     )  # fmt: skip
 
 
-def _would_be(target: Optional[str], plan: Plan) -> Archived:
+def _would_be(target: Optional[str], plan: Plan, estimated: int) -> Archived:
     manifest = {
         "dump": dump_json(plan.dump),
         "missing": missing_list(plan.findings),
@@ -349,5 +387,5 @@ def _would_be(target: Optional[str], plan: Plan) -> Archived:
     }
     return Archived(
         path=target, sha256=None, size=None, planned_size=plan.size, complete=plan.complete, changed=True,
-        manifest=manifest,
+        manifest=manifest, estimated_size=estimated,
     )  # fmt: skip

@@ -90,7 +90,7 @@ def write_tar(
     for entry in plan.entries:
         name, expected = plan.name + "/" + entry.path, digests.get(entry.path)
         if is_copied(entry) and expected is not None and expected in known:
-            digest = tar.add_known(name, entry.size, _kept(entry), entry.mode, expected)
+            digest = tar.add_known(name, entry.size, kept(entry), entry.mode, expected)
         else:
             digest = add(tar, name, entry, opened, _counting(progress, copied))
         copied += entry.size
@@ -123,11 +123,11 @@ def add(tar: TarWriter, name: str, entry: Entry, sources: Dict[str, Source], pro
     with _opened(entry) as file:
         if entry.cuts:
             chunks = _watched(_cut_chunks(entry, file), progress)
-            return tar.add_sparse(name, entry.size, _kept(entry), entry.mode, chunks)
+            return tar.add_sparse(name, entry.size, kept(entry), entry.mode, chunks)
         return tar.add_file(name, entry.size, entry.mode, _watched(_chunks(file), progress))
 
 
-def _kept(entry: Entry) -> List[Tuple[int, int]]:
+def kept(entry: Entry) -> List[Tuple[int, int]]:
     """(offset, size) of what its cuts leave of a file: only whole blocks can be a sparse member's hole."""
     kept, at = [], 0
     for cut in sorted(entry.cuts, key=lambda one: one.offset):
@@ -142,7 +142,7 @@ def _kept(entry: Entry) -> List[Tuple[int, int]]:
 def _cut_chunks(entry: Entry, file: IO[bytes]) -> Iterator[bytes]:
     """The bytes of what is kept, with the types of the sections that are cut out set to SHT_NULL."""
     types = [cut.type_at for cut in entry.cuts]
-    for offset, size in _kept(entry):
+    for offset, size in kept(entry):
         file.seek(offset)
         end = offset + size
         while offset < end:
@@ -185,7 +185,7 @@ def _hash_file(entry: Entry) -> Optional[str]:
     """The SHA-256 of its member; None if that has more holes than are hashed."""
     with _opened(entry) as file:
         if entry.cuts:
-            digest = sparse.digest_of(_kept(entry), entry.size, _cut_chunks(entry, file))
+            digest = sparse.digest_of(kept(entry), entry.size, _cut_chunks(entry, file))
         else:
             digest = sparse.digest_of(sparse.whole(entry.size), entry.size, _chunks(file))
     return digest.hex if digest.algorithm == sparse.SHA256 else None
@@ -235,12 +235,17 @@ def encoder(sink: Any, archive_format: str, level: Optional[int]) -> Iterator[An
     writer.close()
 
 
+def part_of(path: str) -> str:
+    """What the file is called until it is whole."""
+    folder, name = os.path.split(os.path.abspath(path))
+    return os.path.join(folder, ".%s.part" % name)
+
+
 @contextmanager
 def atomic_file(path: str) -> Iterator[IO[bytes]]:
     """A new file of mode 0600 that bears its name only once it is whole and on disk. Nothing is left of a failure; what
     a killed run left is taken over by the next. Raises Busy if another process is writing it."""
-    folder, name = os.path.split(os.path.abspath(path))
-    part = os.path.join(folder, ".%s.part" % name)
+    folder, part = os.path.dirname(os.path.abspath(path)), part_of(path)
     file = os.fdopen(_open_part(part), "wb", buffering=0)
     try:
         with file:

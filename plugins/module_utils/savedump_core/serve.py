@@ -2,9 +2,10 @@
 """The far end of a session: what the host with the dumps does while a control host asks it over a pipe (wire/frames).
 Nothing is written to this host's disk: the code itself came over the pipe (remote/boot), and so go the archives.
 
-    {"verb": "find", "paths", "sysroot", "filters"}             the document of `find --json`
-    {"verb": "stream", "path", "search", "debuginfod_urls", "codecs"}
-        what the archive will be: {"name", "size", "complete", "missing", "dump", "codec",
+    {"verb": "find", "paths", "sysroot", "filters"}
+        the document of `find --json`, and "unread": [{"path", "why", "exit_status"}] of what was named and is not there
+    {"verb": "stream", "path", "search", "debuginfod_urls", "codecs", "format", "level", "nice", "wait"}
+        what the archive will be: {"name", "size", "estimated_size", "complete", "missing", "dump", "codec",
                                    "files": [{"sha256", "size", "build_id", "role", "matched_by"}]}
         {"files": [sha256, …]}    a stream: a tar of these files, each under its SHA-256; then ask again
         {"archive": [sha256, …]}  a stream: the archive as a parcel (wire/parcel) for a reader who has these files
@@ -17,7 +18,7 @@ import threading
 from contextlib import contextmanager
 from typing import Any, FrozenSet, Iterator, List, Optional
 
-from . import api, archive, compression
+from . import api, archive, compression, lock, nice, space
 from .errors import SavedumpError, UsageError, status_of
 from .manifest import dump_json, missing_list
 from .model import Entry, Json, SearchOptions
@@ -71,7 +72,15 @@ def _find(request: Json, _receiver: frames.Receiver, sender: frames.Sender) -> N
     from .stores import filters
 
     wanted = filters.make(**request["filters"])
-    sender.document(api.find(request["paths"], request["sysroot"], wanted).as_json())
+    report = api.find(request["paths"], request["sysroot"], wanted)
+    document = report.as_json()
+    for entry in document["dumps"]:
+        entry["in_progress"] = entry["in_progress"] or lock.being_written(entry["path"])
+    document["unread"] = [
+        {"path": error.filename, "why": error.strerror or str(error), "exit_status": status_of(error)}
+        for error in report.unread
+    ]
+    sender.document(document)
 
 
 def _stream(request: Json, receiver: frames.Receiver, sender: frames.Sender) -> None:
@@ -79,10 +88,15 @@ def _stream(request: Json, receiver: frames.Receiver, sender: frames.Sender) -> 
     codec = next((codec for codec in _codecs(request["codecs"]) if codec.can_write()), None)
     if codec is None:
         raise UsageError("the control host reads none of the codecs that this host writes")
-    with api.planned(request["path"], SearchOptions(**options), _debuginfod(request)) as ready:
+    if request["nice"]:
+        nice.lower()
+    with lock.claimed(request["path"], request["wait"]), api.planned(
+        request["path"], SearchOptions(**options), _debuginfod(request)
+    ) as ready:
         digests = archive.digests_of(ready.plan)
         copied = [entry for entry in ready.plan.entries if archive.is_copied(entry)]
-        sender.document(dict(_announced(ready, copied, digests), codec=codec.NAME))
+        announced = _announced(ready, copied, digests)
+        sender.document(dict(announced, codec=codec.NAME, estimated_size=_estimate(ready, request)))
         while True:
             wish = receiver.document()
             if not wish:
@@ -117,6 +131,12 @@ def _announced(ready: api.Planned, copied: List[Entry], digests: archive.Digests
         "name": plan.name, "size": plan.size, "complete": plan.complete, "missing": missing_list(plan.findings),
         "dump": dict(dump_json(plan.dump), modules_why=plan.dump.modules_why), "files": list(files.values()),
     }  # fmt: skip
+
+
+def _estimate(ready: api.Planned, request: Json) -> int:
+    """Bytes of the archive in the control host's format, or what this host can try in its place."""
+    here = "tar.gz" if request["format"] == "tar.zst" and not compression.zstd.can_write() else request["format"]
+    return space.estimate(ready.plan, ready.sources, here, request["level"], ready.host, ready.tool)
 
 
 def _send_files(sink: Any, copied: List[Entry], digests: archive.Digests, wanted: FrozenSet[str]) -> None:

@@ -167,7 +167,7 @@ def receive(folder: str, wanted: Iterable[Sent], members: Iterable[tar.Member], 
             except BadDump as error:
                 failed.append((one.sha256, str(error)))
                 continue
-            for name in {one.sha256, incoming.sha256}:
+            for name in sorted({one.sha256, incoming.sha256}):
                 # A compressed kernel module is wanted as it is by the archive, and as ELF by debuginfod's clients.
                 _link(os.path.join(room, name), folder, os.path.join(BY_CONTENT, name[:2], name))
             outcomes.extend(_publish(folder, origin, incoming))
@@ -273,7 +273,7 @@ class _Shelved(Receiver):
         self._room = room
         self.received: List[_Incoming] = []
 
-    def file(
+    def file(  # type: ignore[override]
         self, name: str, data: List[sparse.Extent], size: int, reread: bool = False
     ) -> ContextManager[Placed]:
         entry = self._listed.get(os.fsencode(name)) or {}
@@ -287,7 +287,7 @@ class _Shelved(Receiver):
         if there is not None:
             # Its hash is taken of what comes out of the archive: what lies here is read for the build ID only.
             with os.fdopen(there, "rb") as file:
-                placed = _Unwritten(file, data, size)
+                placed: Placed = _Unwritten(file, data, size)
                 yield placed
                 self._receive(entry, None, placed, size)
             return

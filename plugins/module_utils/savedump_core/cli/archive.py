@@ -49,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also pack the host's scripts for gdb (pretty printers, python3-gdb.py); run-gdb.sh runs them if told to",
     )  # fmt: skip
     parser.add_argument("--nice", action="store_true", help="lowest priority for processor and disk")
+    parser.add_argument("--ignore-space", action="store_true", help="begin even if the disk seems to be too small")
+    parser.add_argument(
+        "--wait", type=float, metavar="SECONDS", default=api.LOCK_WAIT_S,
+        help="how long to wait for another run that archives this dump (default: %(default)d), then use what it made",
+    )  # fmt: skip
     options.add_search(parser)
     options.add_json(parser)
 
@@ -60,7 +65,9 @@ def run(args: argparse.Namespace) -> int:
     if streamed and not args.dry_run and sys.stdout.isatty():
         raise UsageError("an archive does not belong on a terminal", "redirect stdout or give -o a file")
     if args.nice:
-        os.nice(19)
+        from ..nice import lower
+
+        lower()
     stream = None if args.json or args.quiet else sys.stderr if streamed else sys.stdout
 
     def tell(line: str) -> None:
@@ -82,7 +89,8 @@ def run(args: argparse.Namespace) -> int:
         archived = api.archive(
             args.dump, output=args.output, search=search, format=args.format or _format(args.output), level=args.level,
             dry_run=args.dry_run, force=args.force, on_plan=on_plan, progress=work.update,
-            debuginfod=options.client(args),
+            debuginfod=options.client(args), ignore_space=args.ignore_space, wait=args.wait,
+            on_wait=None if args.quiet else lambda why: say.note("savedump: %s; waiting" % why),
         )  # fmt: skip
     missing = archived.manifest["missing"]
     if not archived.changed and not args.quiet:
@@ -93,7 +101,8 @@ def run(args: argparse.Namespace) -> int:
     elif not archived.changed:
         tell("archive is there already%s: %s" % ("" if archived.complete else ", with gaps", archived.path))
     elif args.dry_run:
-        tell("archive to create: %s, from %s" % (archived.path or "stdout", say.size(archived.planned_size)))
+        about = ", about %s" % say.size(archived.estimated_size) if archived.estimated_size is not None else ""
+        tell("archive to create: %s, from %s%s" % (archived.path or "stdout", say.size(archived.planned_size), about))
     elif archived.path is not None:
         tell("archive created: %s" % archived.path)
     if not args.quiet:

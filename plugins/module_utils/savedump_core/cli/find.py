@@ -25,6 +25,8 @@ EPILOG = """examples:
 
 # Narrower terminals wrap.
 _NARROWEST = 60
+# How stores begin when they say why such a dump is not whole.
+_WRITING = "it is being written: "
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,7 +102,8 @@ def _list(args: argparse.Namespace, search: Any, asked: bool) -> Any:
             _out(line)
     report = search.report()
     for log in () if asked else report.logs:
-        say.out("%s: %s, no dump" % (log.path, log.what))
+        for line in log_lines(log, width):
+            say.out(line)
     if args.verbose or not (count or report.left_out):
         _say_where(report.looked, bool(count or report.left_out))
     if report.left_out:
@@ -146,15 +149,31 @@ def lines(entry: Dict[str, Any], width: int = 0) -> List[str]:
     whose = "" if entry["user"] in (None, "root") else " (%s)" % entry["user"]
     shown = ["%s %s%s" % (head, _shortened(who or "-", max(width, _NARROWEST) - len(head) - 1 - len(whose)), whose)]
     shown.append("    %s" % entry["path"])
-    notes = ["%s: %s" % (state, entry["incomplete_why"])] if state else []
+    notes = []
+    if state:
+        words = entry["incomplete_why"]
+        notes.append("%s: %s" % (state, words[len(_WRITING) :] if words.startswith(_WRITING) else words))
     if entry["expires"]:
         at = entry["expires"]["at"]
-        notes.append("%s%s" % ("gone %s: " % _in_words(at) if at else "", entry["expires"]["why"]))
+        notes.append("%s: %s" % ("gone " + _in_words(at) if at else "may go", entry["expires"]["why"]))
     for note in notes:
-        shown += textwrap.wrap(
-            note, max(width, _NARROWEST), initial_indent="    ", subsequent_indent="      ", break_long_words=False
-        )
+        shown += _wrapped(note, width, "    ")
     return shown
+
+
+def log_lines(log: Any, width: int = 0) -> List[str]:
+    """A crash of which there is no dump: as lines()."""
+    if not width:
+        return ["%s: %s, no dump" % (log.path, log.what)]
+    return _wrapped("no dump: %s" % log.what, width, "") + ["    %s" % log.path]
+
+
+def _wrapped(text: str, width: int, indent: str) -> List[str]:
+    """Paths and names of files in it stay whole."""
+    return textwrap.wrap(
+        text, max(width, _NARROWEST), initial_indent=indent, subsequent_indent=indent + "  ", break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def _in_words(at_ns: int, now: Optional[float] = None) -> str:

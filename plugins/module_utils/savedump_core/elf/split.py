@@ -14,7 +14,7 @@ import re
 import struct
 from typing import Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Tuple
 
-from .header import HEADER_SIZE, Header, ReadAt, parse_header
+from .header import HEADER_SIZE, ReadAt, parse_header
 from .sections import content_reader, sections
 
 DW_UT_skeleton, DW_UT_split_compile = 4, 5

@@ -2,7 +2,7 @@
 """An archive from the pieces of its tar that came and the files that were here already: byte by byte the one that the
 other host would have made, as far as both have the same compressor."""
 
-from typing import IO, Any, Callable, Iterable, NamedTuple, Optional, Union
+from typing import IO, Any, Callable, Container, Iterable, NamedTuple, Optional, Union
 
 from .. import archive, store
 from ..errors import BadDump
@@ -25,17 +25,19 @@ class Rebuilt(NamedTuple):
 
 def rebuild(
     pieces: Iterable[Union[bytes, Reference]], sink: Any, archive_format: str, level: Optional[int],
-    folder: Optional[str], progress: Callable[[int], None],
+    folder: Optional[str], new: Container[str], progress: Callable[[int], None],
 ) -> Rebuilt:  # fmt: skip
-    """Write it into `sink`; `folder` is the content store, `progress` hears how many bytes the tar has so far. Raises
-    BadDump if a file is not there or is damaged, and what `pieces` raises."""
+    """Write it into `sink`; `folder` is the content store, `new` what came into it for this archive, `progress` hears
+    how many bytes the tar has so far. Raises BadDump if a file is not there or is damaged, and what `pieces` raises."""
     counted = archive.Counted(sink)
     done = saved = 0
     with archive.encoder(counted, archive_format, level) as encoded:
         for piece in pieces:
             if isinstance(piece, Reference):
-                saved += _copy(piece, folder, encoded)
-                done += sparse.stored_size(piece.extents)
+                _copy(piece, folder, encoded)
+                size = sparse.stored_size(piece.extents)
+                saved += 0 if piece.sha256 in new else size
+                done += size
             else:
                 encoded.write(piece)
                 done += len(piece)
@@ -43,8 +45,8 @@ def rebuild(
     return Rebuilt(counted.hash.hexdigest(), counted.size, saved)
 
 
-def _copy(piece: Reference, folder: Optional[str], sink: Any) -> int:
-    """Write a file's data, and how many bytes that were."""
+def _copy(piece: Reference, folder: Optional[str], sink: Any) -> None:
+    """Write a file's data."""
     file = store.open_content(folder, piece.sha256, piece.size) if folder else None
     if file is None:
         raise BadDump("the file with SHA-256 %s is not in the store any more" % piece.sha256, "try again")
@@ -55,7 +57,6 @@ def _copy(piece: Reference, folder: Optional[str], sink: Any) -> int:
             _extent(file, size, hasher, sink)
     if hasher.digest() != sparse.Digest(sparse.SHA256, piece.sha256):
         raise BadDump("the file with SHA-256 %s in the store %s is damaged" % (piece.sha256, folder), "remove it there")
-    return sparse.stored_size(piece.extents)
 
 
 def _extent(file: IO[bytes], size: int, hasher: sparse.Hasher, sink: Any) -> None:

@@ -5,9 +5,9 @@ means, a container's exec, or a local process. What serve.py answers is asked he
 import os
 import re
 import time
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional
+from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Set
 
-from .. import archive, compression, landing, naming, promises, store
+from .. import archive, compression, landing, naming, promises, space, store
 from ..model import Json, SearchOptions
 from ..tarstream import reader as tar
 from ..wire import frames, parcel
@@ -32,6 +32,8 @@ class Streamed(NamedTuple):
     sha256: Optional[str]
     size: Optional[int]
     planned_size: int
+    estimated_size: int
+    """Bytes of the archive, by samples of what goes into it."""
     complete: bool
     changed: bool
     """False if an archive of this very dump was here already that lacks no more."""
@@ -40,7 +42,7 @@ class Streamed(NamedTuple):
     wire_bytes: int
     """That came over the link for it, compressed as they were."""
     saved_bytes: int
-    """Of its files, which did not have to come because the store had them."""
+    """Of its files, which did not have to come because the store had them already."""
 
     def as_json(self) -> Json:
         return dict(self._asdict())
@@ -89,13 +91,17 @@ class Session:
         level: Optional[int] = None,
         store_folder: Optional[str] = None,
         debuginfod_urls: Iterable[str] = (),
+        nice: bool = True,
+        wait: float = 0.0,
+        ignore_space: bool = False,
         dry_run: bool = False,
         force: bool = False,
         progress: Optional[Callable[[int, int], None]] = None,
     ) -> Streamed:
         """Archive the dump at `path` there into the folder `folder` here, which is made with mode 0700. Nothing is
         written there, and nothing here bears its name before it is whole. Files that the store has are not sent; those
-        that come are kept in it. `progress` hears how many of how many bytes the tar has.
+        that come are kept in it. `wait`: seconds for another run that is at work on this dump. `progress` hears how
+        many of how many bytes the tar has.
 
         Raises Failed with the other host's words. After anything else the session is over: Broken if the link was cut,
         BadDump, Busy, CannotWrite, OSError."""
@@ -104,14 +110,21 @@ class Session:
         self._sender.document(
             {
                 "verb": "stream", "path": path, "search": search._asdict(), "debuginfod_urls": list(debuginfod_urls),
+                "format": archive_format, "level": level, "nice": nice, "wait": wait,
                 "codecs": [codec.NAME for codec in (compression.zstd, compression.gzip) if codec.available()],
             }  # fmt: skip
         )
         plan = _checked(self._receiver.document())
+        name = landing.safe_name(plan["name"])
+        target, existing = os.path.join(folder, "%s.%s" % (name, archive_format)), None
         try:
-            os.makedirs(folder, 0o700, exist_ok=True)
-            name = landing.safe_name(plan["name"])
-            target, existing = naming.target(name, plan["dump"]["identity"], folder, archive_format, force)
+            room = space.room_of(folder)
+            if not ignore_space and room.free is not None and plan["estimated_size"] > room.free:
+                raise space.too_small(room, plan["estimated_size"], room.free, "the archive")
+            if not dry_run:
+                os.makedirs(folder, 0o700, exist_ok=True)
+            if os.path.lexists(folder):
+                target, existing = naming.target(name, plan["dump"]["identity"], folder, archive_format, force)
         except BaseException:
             self._sender.document({})
             raise
@@ -121,27 +134,28 @@ class Session:
             plan.update(missing=existing["missing"], complete=existing["complete"])
         elif not dry_run:
             existing = None
-            known = self._fill(plan, store_folder, path) if store_folder else []
+            new: Set[str] = set()
+            known = self._fill(plan, store_folder, path, new) if store_folder else []
             with archive.atomic_file(target) as file:
                 self._sender.document({"archive": known})
                 data = self._receiver.stream()
                 made = rebuild.rebuild(
-                    parcel.records(_decoded(plan["codec"], data)), file, archive_format, level, store_folder,
+                    parcel.records(_decoded(plan["codec"], data)), file, archive_format, level, store_folder, new,
                     lambda done: progress(done, plan["size"]) if progress is not None else None,
                 )  # fmt: skip
                 data.drain()
         self._sender.document({})
         return Streamed(
             path=target, sha256=made and made.sha256, size=made and made.size, planned_size=plan["size"],
-            complete=plan["complete"], changed=existing is None, missing=plan["missing"], dump=plan["dump"],
+            estimated_size=plan["estimated_size"], complete=plan["complete"], changed=existing is None,
+            missing=plan["missing"], dump=plan["dump"],
             wire_bytes=self._receiver.received - before, saved_bytes=made.saved if made else 0,
         )  # fmt: skip
 
-    def _fill(self, plan: Json, folder: str, path: str) -> List[str]:
-        """Bring what the store lacks of the archive's files; the SHA-256s of all that it has then. A file that another
-        session is bringing is waited for."""
+    def _fill(self, plan: Json, folder: str, path: str, asked: Set[str]) -> List[str]:
+        """Bring what the store lacks of the archive's files, and add to `asked` which that were; the SHA-256s of all
+        that it has then. A file that another session is bringing is waited for."""
         wanted = {one.sha256: one for one in map(store.sent, plan["files"]) if one is not None}
-        asked: Dict[str, bool] = {}
         until = time.monotonic() + _PATIENCE_S
         while True:
             lacking = [sha256 for sha256 in sorted(wanted) if sha256 not in asked and not _has(folder, wanted[sha256])]
@@ -155,7 +169,7 @@ class Session:
                     members = tar.members(_decoded(plan["codec"], data))  # type: ignore[arg-type]
                     store.receive(folder, [wanted[sha256] for sha256 in mine], members, path)
                     data.drain()
-                    asked.update((sha256, True) for sha256 in mine)
+                    asked.update(mine)
             if not mine:
                 time.sleep(_LOOK_EVERY_S)
 
@@ -176,8 +190,9 @@ def _checked(plan: Json) -> Json:
     """What the other host says that the archive will be, as far as it is used here. Raises Broken."""
     try:
         fits = (
-            isinstance(plan["name"], str) and isinstance(plan["size"], int) and isinstance(plan["complete"], bool)
-            and isinstance(plan["files"], list) and all(isinstance(entry, dict) for entry in plan["files"])
+            isinstance(plan["name"], str) and isinstance(plan["size"], int) and isinstance(plan["estimated_size"], int)
+            and isinstance(plan["complete"], bool) and isinstance(plan["files"], list)
+            and all(isinstance(entry, dict) for entry in plan["files"])
             and _IDENTITY.match(plan["dump"]["identity"]) and plan["codec"] in ("zstd", "gzip")
             and naming.lacks(plan["missing"]) is not None
         )  # fmt: skip
@@ -198,4 +213,3 @@ def _has(folder: str, one: store.Sent) -> bool:
         return False
     file.close()
     return True
-

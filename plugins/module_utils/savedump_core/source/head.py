@@ -7,6 +7,7 @@ from typing import Any, Optional
 
 from .. import compression
 from ..errors import BadDump, ToolMissing
+from ..stores.place import leave_atime
 from ..sysroot import Refused, open_regular
 from .plain import Source
 
@@ -27,12 +28,14 @@ def open_head(path: str) -> "Head":
     except Refused as error:
         raise BadDump("%s is %s" % (path, error)) from None
     try:
-        codec = compression.sniff(os.pread(descriptor, compression.HEAD, 0))
+        leave_atime(descriptor)
+        front = os.pread(descriptor, _STEP, 0)
+        codec = compression.sniff(front[: compression.HEAD])
         if codec is None:
-            return Head(path, descriptor)
+            return Head(path, descriptor, front)
         if not codec.available():
             raise ToolMissing("%s is compressed with %s, which this host cannot read" % (path, codec.NAME))
-        return PackedHead(path, descriptor, codec)
+        return PackedHead(path, descriptor, front, codec)
     except BaseException:
         os.close(descriptor)
         raise
@@ -54,20 +57,30 @@ class Head(Source):
     container = False
     """Whether most files that begin like this one hold no dump."""
 
+    def __init__(self, path: str, descriptor: int, front: bytes) -> None:
+        """`front` is what the file begins with: most are known by that."""
+        super().__init__(path, descriptor)
+        self._front = front
+
     def __enter__(self) -> "Head":
         return self
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        if offset + size <= len(self._front):
+            return self._front[offset : offset + size]
+        return super().read_at(offset, size)
 
 
 class PackedHead(Head):
     """The first bytes of a compressed dump. Behind them nothing is there, as if it were cut: `ran_out` says so."""
 
-    def __init__(self, path: str, descriptor: int, codec: Any) -> None:
-        super().__init__(path, descriptor)
+    def __init__(self, path: str, descriptor: int, front: bytes, codec: Any) -> None:
+        super().__init__(path, descriptor, front)
         self.compression = codec.NAME
         self.container = codec in compression.CONTAINERS
         self.ran_out = False
         self._data = bytearray()
-        self._reader: Optional[Any] = codec.reader(_Limited(descriptor, MAX_STORED))
+        self._reader: Optional[Any] = codec.reader(_Limited(descriptor, front, MAX_STORED))
 
     @property
     def descriptor(self) -> Optional[int]:
@@ -106,12 +119,18 @@ class PackedHead(Head):
 class _Limited:
     """The file from its start up to a limit, with read(size)."""
 
-    def __init__(self, descriptor: int, limit: int) -> None:
+    def __init__(self, descriptor: int, front: bytes, limit: int) -> None:
         self._fd = descriptor
+        self._front = front
         self._at = 0
         self._limit = limit
 
     def read(self, size: int = _STEP) -> bytes:
-        data = os.pread(self._fd, min(size, self._limit - self._at), self._at)
+        at = self._at
+        if at < len(self._front):
+            # It is there already, and mostly enough; a reader asks again.
+            data = self._front[at : at + size]
+        else:
+            data = os.pread(self._fd, min(size, self._limit - at), at)
         self._at += len(data)
         return data

@@ -51,16 +51,24 @@ class FindReport(NamedTuple):
         }
 
 
+class _Like(NamedTuple):
+    """What files of one place, thousands maybe, have in common."""
+
+    order: int
+    store: str
+    spotted: Spotted
+    """Without its path."""
+    place: List[int]
+    """How many dumps were found in its folder, to be counted up."""
+
+
 class _Site(NamedTuple):
     """A file that may be a dump."""
 
     mtime_ns: int
-    order: int
-    store: str
-    spotted: Spotted
-    inode: Optional[Tuple[int, int]]
-    place: List[int]
-    """How many dumps were found in its folder, to be counted up."""
+    path: str
+    inode: Optional[int]
+    like: _Like
 
 
 class Search:
@@ -71,6 +79,7 @@ class Search:
         self, paths: Tuple[str, ...], sysroot: Sysroot, describe: Describe, filters: Optional[Filters] = None
     ) -> None:
         self._paths = paths
+        self._named = frozenset(paths)
         self._sysroot = sysroot
         self._describe = describe
         self._filters = filters or Filters()
@@ -81,8 +90,10 @@ class Search:
         self._users: Optional[Dict[int, str]] = None
 
     def __iter__(self) -> Iterator[Json]:
-        seen: Set[Tuple[int, int]] = set()
-        for site in self._sites():
+        seen: Set[int] = set()
+        sites = self._sites()
+        while sites:
+            site = sites.pop()
             if site.inode is not None and site.inode in seen:
                 continue
             if too_old(self._filters, site.mtime_ns):
@@ -91,15 +102,15 @@ class Search:
             entry = self._entry(site)
             if entry is None:
                 continue
-            first = min(entry["parts"], default=site.spotted.path)
-            if first < site.spotted.path:
+            first = min(entry["parts"], default=site.path)
+            if first < site.path:
                 # A split set is called by its first file, whichever was written last.
-                moved = site._replace(spotted=site.spotted._replace(path=first), mtime_ns=_status(first)[1])
+                moved = site._replace(path=first, mtime_ns=_status(first)[1])
                 entry = self._entry(moved) or entry
                 seen.update(filter(None, (_inode(first),)))
             # The parts of a set are one dump.
             seen.update(filter(None, [site.inode] + [_inode(part) for part in entry["parts"]]))
-            site.place[0] += 1
+            site.like.place[0] += 1
             if keeps(self._filters, entry):
                 yield entry
             else:
@@ -117,10 +128,11 @@ class Search:
         )  # fmt: skip
 
     def _sites(self) -> List[_Site]:
-        """Those that look like one, each file once, in the order in which they are listed."""
+        """Those that look like one, each file once, the last of the list first. Ten thousand are 5 MiB."""
         sites: List[_Site] = []
-        known: Set[Tuple[int, int]] = set()
+        known: Set[int] = set()
         place = [0]
+        like: Optional[_Like] = None
         for order, (store, item) in enumerate(_items(self._paths, self._sysroot)):
             if isinstance(item, Log):
                 self._logs.append(item)
@@ -130,18 +142,23 @@ class Search:
             else:
                 inode, mtime_ns = _status(item.path)
                 if inode is None or inode not in known:
-                    sites.append(_Site(mtime_ns, order, store, item, inode, place))
+                    alike = like is not None and like.place is place and like.spotted[1:] == item[1:]
+                    if like is None or not alike or item.path in self._named:
+                        like = _Like(order, store, item._replace(path=""), place)
+                    sites.append(_Site(mtime_ns, item.path, inode, like))
                 known.update((inode,) if inode else ())
-        sites.sort(key=lambda site: (-site.mtime_ns, site.spotted.path))
+        sites.sort(key=lambda site: (-site.mtime_ns, site.path), reverse=True)
         return sites
 
     def _entry(self, site: _Site) -> Optional[Json]:
-        spotted = site.spotted
-        named = spotted.path in self._paths
+        spotted, path = site.like.spotted, site.path
+        named = path in self._named
+        # Before it is read: that may be the last access that counts.
+        expires = spotted.expires(path) if spotted.expires is not None else None
         try:
-            facts = self._describe(spotted.path, spotted.sure or named)
+            facts = self._describe(path, spotted.sure or named)
         except OSError as error:
-            if spotted.sure or named or site.store != given.NAME:
+            if spotted.sure or named or site.like.store != given.NAME:
                 self._failed(site, error.strerror or str(error))
             if named:
                 self._unread.append(error)
@@ -150,30 +167,32 @@ class Search:
             if spotted.tell is None or not spotted.sure:
                 self._failed(site, str(error))
                 return None
-            facts = _unread_facts(spotted.path, str(error))
+            facts = _unread_facts(path, str(error))
         except SavedumpError as error:
             self._failed(site, str(error))
             return None
-        return None if facts is None else self._with_told(site, facts)
+        if facts is None:
+            return None
+        facts["expires"] = expires
+        return self._with_told(site, facts)
 
     def _with_told(self, site: _Site, facts: Json) -> Json:
-        spotted = site.spotted
+        spotted, path = site.like.spotted, site.path
         process = facts.get("process")
         brief = not process or None not in (process["signal"], process["executable"], process["uid"], process["comm"])
-        told = spotted.tell(brief) if spotted.tell is not None else Told()
+        told = spotted.tell(path, brief) if spotted.tell is not None else Told()
         kernel = facts.get("kernel") or {}
         crash_time = kernel.get("crash_time")
         entry = dict(
             facts,
-            store=site.store,
-            path=spotted.path,
+            store=site.like.store,
+            path=path,
             mtime_ns=site.mtime_ns,
             in_progress=spotted.in_progress,
             crashed_ns=told.when_ns or (crash_time * 10**9 if crash_time else None),
             process=process if not process or brief else _filled(process, told),
             unit=told.unit,
             host=told.host or kernel.get("nodename"),
-            expires=spotted.expires,
         )
         entry["user"] = self._user(entry["process"]["uid"]) if process else None
         reasons = [reason for reason in (spotted.unfinished, told.cut) if reason]
@@ -183,9 +202,9 @@ class Search:
         return entry
 
     def _failed(self, site: _Site, why: str) -> None:
-        unfinished = site.spotted.unfinished
+        unfinished = site.like.spotted.unfinished
         outcome = "%s; %s" % (unfinished, why) if unfinished else why
-        self._looked.append((site.order, Looked(site.store, site.spotted.path, outcome), [0]))
+        self._looked.append((site.like.order, Looked(site.like.store, site.path, outcome), [0]))
 
     def _user(self, uid: Optional[int]) -> Optional[str]:
         """By /etc/passwd: no server of users' names is asked."""
@@ -204,7 +223,7 @@ def find(paths: Tuple[str, ...], sysroot: Sysroot, describe: Describe, filters: 
 
 def _items(paths: Tuple[str, ...], sysroot: Sysroot) -> Iterator[Tuple[str, _Item]]:
     if paths:
-        for item in given.entries(paths):
+        for item in given.entries(paths, sysroot):
             yield given.NAME, item
         return
     for store in STORES:
@@ -212,15 +231,16 @@ def _items(paths: Tuple[str, ...], sysroot: Sysroot) -> Iterator[Tuple[str, _Ite
             yield store.NAME, item
 
 
-def _status(path: str) -> Tuple[Optional[Tuple[int, int]], int]:
+def _status(path: str) -> Tuple[Optional[int], int]:
+    """What stands for the file itself, and when it was last changed."""
     try:
         status = os.stat(path)
     except OSError:
         return None, 0
-    return (status.st_dev, status.st_ino), status.st_mtime_ns
+    return status.st_dev << 64 | status.st_ino, status.st_mtime_ns
 
 
-def _inode(path: str) -> Optional[Tuple[int, int]]:
+def _inode(path: str) -> Optional[int]:
     return _status(path)[0]
 
 

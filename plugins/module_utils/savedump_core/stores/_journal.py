@@ -18,6 +18,10 @@ _FIELDS = (
     "COREDUMP_COMM", "COREDUMP_EXE", "COREDUMP_CMDLINE", "COREDUMP_HOSTNAME", "COREDUMP_UNIT", "COREDUMP_USER_UNIT",
     "COREDUMP_TRUNCATED",
 )  # fmt: skip
+# The core itself, if Storage=journal: of a field as large as that journalctl prints that it is there, and no more.
+_CORE = "COREDUMP"
+INSIDE = "INSIDE"
+"""A field of a Crash whose core is in the journal."""
 # What two years of a host that crashes every hour leave. A journal on a slow disk may take long to search.
 MAX_ENTRIES, TIMEOUT_S = 20000, 20.0
 _MAX_LINE = 1 << 16
@@ -58,7 +62,7 @@ def _arguments(sysroot: Sysroot) -> Optional[List[str]]:
     if program is None:
         return None
     words = [program, "--quiet", "--no-pager", "--output=json", "--reverse", "--lines=%d" % MAX_ENTRIES]
-    words.append("--output-fields=" + ",".join(_FIELDS))
+    words.append("--output-fields=" + ",".join(_FIELDS + (_CORE,)))
     if sysroot.root != "/":
         try:
             where = sysroot.resolve("/var/log/journal").host_path
@@ -99,6 +103,8 @@ def _crash(line: bytes) -> Optional[Crash]:
         value = _text(entry.get(field))
         if value is not None:
             found[field[len("COREDUMP_") :]] = value
+    if _CORE in entry:
+        found[INSIDE] = "1"
     return found
 
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from ..sysroot import Refused, Sysroot, regular_file
 
 DEFAULT = "/var/crash"
+KDUMP_TOOLS, SUSE = "/etc/default/kdump-tools", "/etc/sysconfig/kdump"
 
 # The words of kdump.conf that name a file system to be mounted (kdump.conf(5); kdump-lib-initramfs.sh, is_fs_type_*).
 _FILE_SYSTEMS = ("ext2", "ext3", "ext4", "xfs", "btrfs", "minix", "f2fs", "nfs", "nfs4", "virtiofs")
@@ -42,10 +43,10 @@ def targets(sysroot: Sysroot) -> Iterator[Target]:
 
 def _kdump_tools(sysroot: Sysroot) -> Iterator[Target]:
     """Debian and Ubuntu: kdump-tools(5); kdump-config, kdump_save_core."""
-    at = "/etc/default/kdump-tools"
-    settings = _assignments(_text(sysroot, at, _MAX_SETTINGS), ("KDUMP_COREDIR", "NFS", "SSH", "FTP"))
-    yield from _folder(settings.pop("KDUMP_COREDIR", ""), at)
-    for name, value in sorted(settings.items()):
+    at = KDUMP_TOOLS
+    said = settings(sysroot, at, ("KDUMP_COREDIR", "NFS", "SSH", "FTP"))
+    yield from _folder(said.pop("KDUMP_COREDIR", ""), at)
+    for name, value in sorted(said.items()):
         if name == "NFS" and value:
             # It is mounted on KDUMP_COREDIR only while a dump is saved.
             yield _mounted(sysroot, value, "", "%s: NFS %s" % (at, value))
@@ -81,8 +82,8 @@ def _kdump_utils(sysroot: Sysroot) -> Iterator[Target]:
 
 def _suse(sysroot: Sysroot) -> Iterator[Target]:
     """SUSE: kdump(5). KDUMP_SAVEDIR is a URL or several, or a path."""
-    at = "/etc/sysconfig/kdump"
-    for url in _assignments(_text(sysroot, at, _MAX_SETTINGS), ("KDUMP_SAVEDIR",)).get("KDUMP_SAVEDIR", "").split():
+    at = SUSE
+    for url in settings(sysroot, at, ("KDUMP_SAVEDIR",)).get("KDUMP_SAVEDIR", "").split():
         scheme, colon, rest = url.partition("://")
         if not colon or scheme == "file":
             yield from _folder(rest if colon else url, at)
@@ -137,10 +138,10 @@ def _real(sysroot: Sysroot, device: str) -> List[str]:
         return []
 
 
-def _assignments(text: str, names: Tuple[str, ...]) -> Dict[str, str]:
+def settings(sysroot: Sysroot, path: str, names: Tuple[str, ...]) -> Dict[str, str]:
     """NAME=VALUE lines of a shell script, the last of each name; what is within quotes is taken as it stands."""
     found: Dict[str, str] = {}
-    for line in text.splitlines():
+    for line in _text(sysroot, path, _MAX_SETTINGS).splitlines():
         match = re.match(r"\s*(?:export\s+)?([A-Z_]+)=(.*)", line)
         if match and match.group(1) in names:
             try:

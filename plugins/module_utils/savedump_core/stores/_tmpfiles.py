@@ -3,7 +3,7 @@
 
 import os
 import re
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ..model import Json
 from ..sysroot import Sysroot
@@ -36,6 +36,7 @@ class Tmpfiles:
     """The rules of one root."""
 
     def __init__(self, sysroot: Sysroot) -> None:
+        self._root = "" if sysroot.root == "/" else sysroot.root
         self._rules: Dict[str, Optional[_Rule]] = {}
         self._spared: List[str] = []
         if _is_used(sysroot):
@@ -43,10 +44,19 @@ class Tmpfiles:
                 self._read(_text(sysroot, path), path)
         self._by_folder: Dict[str, Optional[_Rule]] = {}
 
-    def expires(self, inside: str, status: os.stat_result) -> Optional[Json]:
-        """Of the file at this path as seen from inside the sysroot; None if no rule deletes it."""
+    def asked(self) -> Optional[Callable[[str], Optional[Json]]]:
+        """expires(), or None if no rule deletes anything."""
+        return self.expires if any(self._rules.values()) else None
+
+    def expires(self, path: str) -> Optional[Json]:
+        """Of the file at this path of this host; None if no rule deletes it."""
+        inside = path[len(self._root) :] if path.startswith(self._root + "/") else ""
         rule = self._rule(os.path.dirname(inside))
-        if rule is None or any(_match(pattern, inside) for pattern in self._spared):
+        if not inside or rule is None or any(_match(pattern, inside) for pattern in self._spared):
+            return None
+        try:
+            status = os.lstat(path)
+        except OSError:
             return None
         times = {"a": status.st_atime_ns, "c": status.st_ctime_ns, "m": status.st_mtime_ns}
         newest = max([times[letter] for letter in rule.by if letter in times] or list(times.values()))

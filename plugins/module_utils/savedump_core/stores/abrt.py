@@ -12,7 +12,8 @@ from typing import Dict, Iterator, List, Optional, Set, Union
 
 from ..model import Json
 from ..sysroot import Sysroot
-from .place import Log, Looked, Spotted, Told, changed_just_now, listing, number, resolved, text_of
+from ._tmpfiles import Tmpfiles
+from .place import Log, Looked, Spotted, Told, changed_just_now, listing, number, resolved, sooner, text_of
 
 NAME = "abrt"
 
@@ -38,12 +39,12 @@ def entries(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted, Log]]:
         elif where not in seen:
             seen.add(where)
             limit = number(said.get("MaxCrashReportsSize"))
-            yield from _problems(where, _MAX_SIZE if limit is None else limit)
+            yield from _problems(where, _MAX_SIZE if limit is None else limit, Tmpfiles(sysroot))
 
 
-def tell_of(folder: str, brief: bool) -> Told:
-    """What the small files in a problem's folder say."""
-    text = partial(_fact, folder)
+def tell_of(path: str, brief: bool) -> Told:
+    """What the small files beside the core say."""
+    text = partial(_fact, os.path.dirname(path))
     when = number(text("time"))
     told = Told(when_ns=None if when is None else when * 10**9, host=text("hostname"))
     if brief:
@@ -60,15 +61,15 @@ def _fact(folder: str, name: str) -> Optional[str]:
     return text_of(os.path.join(folder, name)) or None
 
 
-def _problems(where: str, limit: int) -> Iterator[Union[Looked, Spotted, Log]]:
+def _problems(where: str, limit: int, rules: Tmpfiles) -> Iterator[Union[Looked, Spotted, Log]]:
     try:
         _names, folders = listing(where)
     except OSError as error:
         yield Looked(NAME, where, error.strerror or str(error))
         return
-    spotted: List[Spotted] = []
     logs: List[Log] = []
-    used = 0
+    used = [0]
+    expires = partial(_expires, limit, used, rules)
     for folder in folders[:MAX_PROBLEMS]:
         below = os.path.join(where, folder)
         try:
@@ -76,29 +77,32 @@ def _problems(where: str, limit: int) -> Iterator[Union[Looked, Spotted, Log]]:
         except OSError as error:
             yield Looked(NAME, below, error.strerror or str(error))
             continue
-        used += sum(_size(os.path.join(below, name)) for name in names)
+        used[0] += sum(_size(os.path.join(below, name)) for name in names)
         dumps = [name for name in names if _DUMP.match(name)]
-        spotted.extend(_spotted(os.path.join(below, name), folder) for name in dumps)
+        for name in dumps:
+            yield _spotted(os.path.join(below, name), folder)._replace(expires=expires)
         if not dumps and len(logs) < MAX_LOGS and ("type" in names or "analyzer" in names):
             logs.append(Log(NAME, below, _what(below)))
-    expires: Optional[Json] = None
-    if limit:
-        why = "abrt deletes problems, the large and old ones first, when they take more than %d MiB (now %d)"
-        expires = {"at": None, "why": why % (limit, used >> 20)}
-    for one in spotted:
-        yield one._replace(expires=expires)
     yield Looked(NAME, where, "")
     yield from logs
 
 
 def _spotted(path: str, folder: str) -> Spotted:
-    tell = partial(tell_of, os.path.dirname(path))
     if not folder.endswith(".new"):
-        return Spotted(path, tell=tell)
+        return Spotted(path, tell=tell_of)
     # src/hooks/abrt-hook-ccpp.c: the folder is renamed when all is there.
     writing = changed_just_now(path)
     words = "it is being written" if writing else "abrt did not finish it"
-    return Spotted(path, "%s: the name of its folder ends in .new until it is whole" % words, writing, tell)
+    return Spotted(path, "%s: the name of its folder ends in .new until it is whole" % words, writing, tell_of)
+
+
+def _expires(limit: int, used: List[int], rules: Tmpfiles, path: str) -> Optional[Json]:
+    """`used` are the bytes of all problems of the place, which are known when all were looked at."""
+    full: Optional[Json] = None
+    if limit:
+        why = "abrt deletes problems, the large and old ones first, when they take more than %d MiB (now %d)"
+        full = {"at": None, "why": why % (limit, used[0] >> 20)}
+    return sooner(rules.expires(path), full)
 
 
 def _size(path: str) -> int:

@@ -13,7 +13,7 @@ from typing import Dict, Iterator, List, Optional, Tuple, Union
 from ..model import Json
 from ..sysroot import Refused, Sysroot, regular_file
 from ._tmpfiles import Tmpfiles
-from .place import Log, Looked, Spotted, Told, listing, number, resolved, text_of
+from .place import Log, Looked, Spotted, Told, changed_just_now, leave_atime, listing, number, resolved, sooner, text_of
 
 NAME = "apport"
 
@@ -25,7 +25,7 @@ _CORE = re.compile(
 )
 # apport/fileutils.py, max_corefiles_per_uid: from so many on, the oldest makes room for the next.
 _CORES_PER_USER = 5
-_CLEANER = "/etc/cron.daily/apport"
+CLEANER = "/etc/cron.daily/apport"
 # The signal comes behind the process's memory map, which has a line for each mapping.
 _MAX_HEAD, _STEP = 1 << 20, 1 << 14
 _MAX_VALUE = 1 << 12
@@ -48,7 +48,7 @@ def _reports(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted, Log]]:
     except OSError as error:
         yield Looked(NAME, where, error.strerror or str(error))
         return
-    cleaned, rules = _days(sysroot), Tmpfiles(sysroot)
+    expires = partial(_expires, cleaning_days(sysroot, "f"), Tmpfiles(sysroot))
     logs: List[Log] = []
     for name in names:
         if not name.endswith(".crash"):
@@ -56,7 +56,7 @@ def _reports(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted, Log]]:
         path = os.path.join(where, name)
         kind = _kind(path)
         if kind in (None, "Crash", "KernelCrash", "Hang"):
-            yield _report(path)._replace(expires=_expires(path, cleaned, rules))
+            yield _report(path)._replace(expires=expires)
         elif len(logs) < MAX_LOGS:
             logs.append(Log(NAME, path, "apport's report of a problem of type %s" % kind))
     yield Looked(NAME, where, "")
@@ -69,9 +69,11 @@ def _report(path: str) -> Spotted:
     except OSError:
         return Spotted(path)
     if mode & 0o777:
-        return Spotted(path, tell=partial(tell_of, path))
+        return Spotted(path, tell=tell_of)
     # data/apport: nobody may read a report until it is whole; a mode that stays so is left by one that died.
-    return Spotted(path, "it is being written: its mode is 0 until it is whole", True, partial(tell_of, path))
+    writing = changed_just_now(path)
+    words = "it is being written" if writing else "apport did not finish it"
+    return Spotted(path, "%s: its mode is 0 until it is whole" % words, writing, tell_of)
 
 
 def tell_of(path: str, brief: bool) -> Told:
@@ -99,6 +101,7 @@ def _fields(path: str) -> Iterator[Tuple[str, str]]:
     """(key, value) of the wanted fields, up to the core."""
     try:
         with regular_file(path) as file:
+            leave_atime(file.fileno())
             text, key, value, size = b"", "", "", 0
             while size < _MAX_HEAD:
                 data = file.read(_STEP)
@@ -152,43 +155,55 @@ def _cores(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted]]:
         yield Looked(NAME, where, error.strerror or str(error))
         return
     by_user: Dict[str, int] = {}
-    matches = [(name, _CORE.match(name)) for name in names]
-    for _name, match in matches:
+    expires = partial(_core_expires, by_user, Tmpfiles(sysroot))
+    for name in names:
+        match = _CORE.match(name)
         if match:
             by_user[match.group("uid")] = by_user.get(match.group("uid"), 0) + 1
-    for name, match in matches:
-        if match is None:
-            continue
-        expires: Optional[Json] = None
-        if by_user[match.group("uid")] >= _CORES_PER_USER:
-            why = "apport keeps %d cores of a user: the oldest goes at the next crash" % _CORES_PER_USER
-            expires = {"at": None, "why": why}
-        told = Told(pid=number(match.group("pid")), uid=number(match.group("uid")))
-        yield Spotted(os.path.join(where, name), tell=partial(_told, told), expires=expires)
+            yield Spotted(os.path.join(where, name), tell=_tell_by_name, expires=expires)
     yield Looked(NAME, where, "")
 
 
-def _told(told: Told, brief: bool) -> Told:
-    return told
+def _tell_by_name(path: str, brief: bool) -> Told:
+    match = _CORE.match(os.path.basename(path))
+    return Told(pid=number(match.group("pid")), uid=number(match.group("uid"))) if match else Told()
 
 
-def _days(sysroot: Sysroot) -> Optional[int]:
-    """After how many days apport's cron job deletes reports; None if there is none."""
+def _core_expires(by_user: Dict[str, int], rules: Tmpfiles, path: str) -> Optional[Json]:
+    match = _CORE.match(os.path.basename(path))
+    crowded: Optional[Json] = None
+    if match and by_user.get(match.group("uid"), 0) >= _CORES_PER_USER:
+        why = "apport keeps %d cores of a user: the oldest goes at the next crash" % _CORES_PER_USER
+        crowded = {"at": None, "why": why}
+    return sooner(rules.expires(path), crowded)
+
+
+def cleaning_days(sysroot: Sysroot, kind: str) -> Optional[int]:
+    """After how many days apport's cron job deletes what lies in REPORTS: files if `kind` is "f", the folders of kernel
+    dumps if it is "d" (find(1), -type). None if it does not."""
     try:
-        text = text_of(sysroot.resolve(_CLEANER).host_path, 1 << 16) or ""
+        text = text_of(sysroot.resolve(CLEANER).host_path, 1 << 16) or ""
     except OSError:
         return None
-    match = re.search(r"-mtime \+([0-9]{1,4})\b", text)
-    return int(match.group(1)) if match else None
+    for line in text.splitlines():
+        match = re.search(r"-type %s\b.*-mtime \+([0-9]{1,4})\b" % kind, line)
+        if match and not line.lstrip().startswith("#"):
+            return int(match.group(1))
+    return None
 
 
-def _expires(path: str, days: Optional[int], rules: Tmpfiles) -> Optional[Json]:
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return None
+def cleaned_at(path: str, days: Optional[int]) -> Optional[Json]:
+    """When that job deletes the file or the folder."""
     if days is None:
-        return rules.expires(os.path.join(REPORTS, os.path.basename(path)), status)
+        return None
+    try:
+        mtime_ns = os.lstat(path).st_mtime_ns
+    except OSError:
+        return None
     # find(1): +7 is more than seven whole days.
-    at = status.st_mtime_ns + (days + 1) * 86400 * 10**9
-    return {"at": at, "why": "apport deletes reports after %d days (%s)" % (days, _CLEANER)}
+    at = mtime_ns + (days + 1) * 86400 * 10**9
+    return {"at": at, "why": "apport's cron job deletes it after %d days (%s)" % (days, CLEANER)}
+
+
+def _expires(days: Optional[int], rules: Tmpfiles, path: str) -> Optional[Json]:
+    return sooner(cleaned_at(path, days), rules.expires(path))

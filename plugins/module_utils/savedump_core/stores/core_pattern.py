@@ -9,8 +9,9 @@ folders that administrators customarily point it to.
 import os
 import re
 from functools import partial
-from typing import Iterator, List, Pattern, Set, Tuple, Union
+from typing import Callable, Iterator, List, Optional, Pattern, Set, Tuple, Union
 
+from ..model import Json
 from ..sysroot import Sysroot
 from ._tmpfiles import Tmpfiles
 from .place import Looked, Spotted, Told, folder, number
@@ -41,12 +42,12 @@ def entries(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted, str]]:
     if pattern[:1] in ("|", "@"):
         yield Looked(NAME, pattern, _handed_to(pattern))
         return
-    rules = Tmpfiles(sysroot)
+    expires = Tmpfiles(sysroot).asked()
     if not pattern.startswith("/"):
         yield Looked(NAME, pattern, "relative: each core lies in its process's working directory")
         regex = regex_of(pattern)
         for where in _working_folders(sysroot):
-            yield from _in_folder(sysroot, where, regex, False, rules)
+            yield from _in_folder(where, regex, False, expires)
         return
     where, recursive = _fixed_folder(pattern)
     regex = regex_of(os.path.relpath(pattern, where))
@@ -55,7 +56,7 @@ def entries(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted, str]]:
     except OSError as error:
         yield Looked(NAME, sysroot.host_path(where), error.strerror or str(error))
         return
-    yield from _in_folder(sysroot, host, regex, recursive, rules)
+    yield from _in_folder(host, regex, recursive, expires)
 
 
 def pattern_of(sysroot: Sysroot) -> str:
@@ -91,9 +92,9 @@ def regex_of(pattern: str) -> "Pattern[str]":
     return re.compile("".join(parts) + uses_pid + _COMPRESSED + r"\Z", re.DOTALL)
 
 
-def tell_of(regex: "Pattern[str]", name: str, brief: bool) -> Told:
-    """What a core's name says by its pattern."""
-    match = regex.match(name)
+def _tell(regex: "Pattern[str]", cut: int, path: str, brief: bool) -> Told:
+    """What a core's name says by its pattern; the first `cut` letters of its path are those of the folder."""
+    match = regex.match(path[cut:])
     said = match.groupdict() if match else {}
     when = number(said.get("when"))
     return Told(
@@ -108,22 +109,16 @@ def tell_of(regex: "Pattern[str]", name: str, brief: bool) -> Told:
 
 
 def _in_folder(
-    sysroot: Sysroot, where: str, regex: "Pattern[str]", recursive: bool, rules: Tmpfiles
+    where: str, regex: "Pattern[str]", recursive: bool, expires: Optional[Callable[[str], Optional[Json]]]
 ) -> Iterator[Union[Looked, Spotted]]:
     cut = len(where.rstrip("/")) + 1
     wanted = partial(_wanted, regex, cut)
-    telling = bool(regex.groupindex)
+    tell = partial(_tell, regex, cut) if regex.groupindex else None
     for item in folder(NAME, where, wanted, recursive):
         if isinstance(item, Looked):
             yield item
-            continue
-        try:
-            inside = item if sysroot.root == "/" else item[len(sysroot.root) :]
-            expires = rules.expires(inside, os.lstat(item))
-        except OSError:
-            continue
-        tell = partial(tell_of, regex, item[cut:]) if telling else None
-        yield Spotted(item, tell=tell, expires=expires, sure=False)
+        else:
+            yield Spotted(item, tell=tell, expires=expires, sure=False)
 
 
 def _wanted(regex: "Pattern[str]", cut: int, path: str) -> bool:

@@ -3,34 +3,43 @@
 
 import os
 from functools import partial
-from typing import Iterator, Tuple, Union
+from typing import Iterator, Optional, Tuple, Union
 
+from ..model import Json
+from ..sysroot import Sysroot
 from . import abrt, apport, core_dump_handler, kdump, systemd_coredump
+from ._tmpfiles import Tmpfiles
 from .place import Looked, Spotted, folder
 
 NAME = "given"
 
 
-def entries(paths: Tuple[str, ...]) -> Iterator[Union[Looked, Spotted]]:
+def entries(paths: Tuple[str, ...], sysroot: Sysroot) -> Iterator[Union[Looked, Spotted]]:
+    rules = Tmpfiles(sysroot)
+    expires = partial(_expires, rules) if rules.asked() else None
     for path in paths:
         if not os.path.isdir(path):
-            yield judged(path)
+            yield judged(path)._replace(expires=expires)
             continue
         for item in folder(NAME, path, _any, recursive=True, links=True):
-            yield item if isinstance(item, Looked) else judged(item)._replace(sure=False)
+            yield item if isinstance(item, Looked) else judged(item)._replace(expires=expires, sure=False)
+
+
+def _expires(rules: Tmpfiles, path: str) -> Optional[Json]:
+    return rules.expires(os.path.abspath(path))
 
 
 def judged(path: str) -> Spotted:
     """The file, with what its store would say of it: people copy whole stores."""
     name = os.path.basename(path)
     if systemd_coredump.named_so(path):
-        return Spotted(path, tell=partial(systemd_coredump.tell_of, path, None))
+        return Spotted(path, tell=systemd_coredump.tell_alone)
     if name.endswith(".crash"):
-        return Spotted(path, tell=partial(apport.tell_of, path))
+        return Spotted(path, tell=apport.tell_of)
     if name.endswith(".zip"):
-        return Spotted(path, tell=partial(core_dump_handler.tell_of, path))
+        return Spotted(path, tell=core_dump_handler.tell_of)
     if name.startswith("coredump"):
-        return Spotted(path, tell=partial(abrt.tell_of, os.path.dirname(path)))
+        return Spotted(path, tell=abrt.tell_of)
     return kdump.judged(path)
 
 

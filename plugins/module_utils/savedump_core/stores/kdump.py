@@ -12,12 +12,12 @@ is not whole yet is called dump-incomplete or vmcore-incomplete, and is renamed 
 
 import os
 import re
-import time
 from typing import Iterator, List, Optional, Tuple, Union
 
 from ..sysroot import Refused, Sysroot, regular_file
+from ._kdump_limits import Expires, Expiry
 from ._kdump_settings import targets
-from .place import Log, Looked, Spotted
+from .place import Log, Looked, Spotted, changed_just_now
 
 NAME = "kdump"
 
@@ -29,16 +29,17 @@ _DUMP = re.compile(
 LOG = re.compile(r"(?:vmcore-dmesg(?:-incomplete)?\.txt|dmesg(?:\.txt|\.\d{8,14})?)\Z")
 """The names of the log that a crash kernel wrote."""
 _STATUS = re.compile(rb"^vmcore status: (.*)$", re.MULTILINE)
+# dracut/kdump-save, before the dump.
+_NOT_YET = b"This file will be overwritten when the dump is finished"
 
 # DIR/kdumpst/crash/STAMP is the deepest that is known.
 _DEPTH = 3
 # Folders of one place; a dump server has one for each crash of each host.
 MAX_FOLDERS = 20000
-# A dump that is being written changes all the time, and one that is stuck does not.
-_WRITING_S = 120
 
 
 def entries(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted, Log]]:
+    expiry = Expiry(sysroot)
     seen = set()
     for target in targets(sysroot):
         if target.folder is None:
@@ -54,12 +55,13 @@ def entries(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted, Log]]:
             continue
         if where not in seen:
             seen.add(where)
-            yield from _below(where)
+            yield from _below(where, expiry)
 
 
-def _below(top: str) -> Iterator[Union[Looked, Spotted, Log]]:
+def _below(top: str, expiry: Expiry) -> Iterator[Union[Looked, Spotted, Log]]:
     todo: List[Tuple[str, int]] = [(top, 0)]
     looked_at = 0
+    expires: Optional[Expires] = None
     while todo:
         where, depth = todo.pop()
         try:
@@ -69,7 +71,9 @@ def _below(top: str) -> Iterator[Union[Looked, Spotted, Log]]:
             if where == top:
                 return
             continue
-        yield from _dumps(where, names, depth)
+        if where == top:
+            expires = expiry.below(top, folders)
+        yield from _dumps(where, names, depth, expires)
         looked_at += 1
         if looked_at + len(todo) + len(folders) > MAX_FOLDERS:
             yield Looked(NAME, where, "too many folders: those below were not looked into")
@@ -90,10 +94,10 @@ def _listing(where: str) -> Tuple[List[str], List[str]]:
     return sorted(names), sorted(folders)
 
 
-def _dumps(where: str, names: List[str], depth: int) -> Iterator[Union[Spotted, Log]]:
+def _dumps(where: str, names: List[str], depth: int, expires: Optional[Expires]) -> Iterator[Union[Spotted, Log]]:
     dumps = [name for name in names if _DUMP.match(name)]
     for name in dumps:
-        yield judged(os.path.join(where, name))
+        yield judged(os.path.join(where, name))._replace(expires=expires)
     logs = [name for name in names if LOG.match(name)]
     if logs and depth and not dumps:
         yield Log(NAME, os.path.join(where, logs[0]), "the kernel's log of a crash that no dump was saved of")
@@ -106,26 +110,26 @@ def judged(path: str) -> Spotted:
     if match is None:
         return Spotted(path)
     if not match.group("unfinished"):
-        return Spotted(path, _bad_status(folder))
-    writing = _changed_just_now(path)
+        return Spotted(path, *_by_readme(path))
+    writing = changed_just_now(path)
     words = "it is being written" if writing else "whoever wrote it did not finish"
     return Spotted(path, "%s: a crash kernel calls it %s until it is whole" % (words, name), writing)
 
 
-def _changed_just_now(path: str) -> bool:
+def _by_readme(path: str) -> Tuple[Optional[str], bool]:
+    """What SUSE's README.txt has against the dump beside it, and whether that may become better: it is written before
+    the dump, and once more when that is whole."""
     try:
-        return abs(time.time() - os.stat(path).st_mtime) < _WRITING_S
-    except OSError:
-        return False
-
-
-def _bad_status(where: str) -> Optional[str]:
-    """What SUSE's README.txt has against the dump beside it."""
-    try:
-        with regular_file(os.path.join(where, "README.txt")) as file:
-            match = _STATUS.search(file.read(1 << 16))
+        with regular_file(os.path.join(os.path.dirname(path), "README.txt")) as file:
+            text = file.read(1 << 16)
     except (OSError, Refused):
-        return None
+        return None, False
+    if _NOT_YET in text:
+        writing = changed_just_now(path)
+        words = "it is being written" if writing else "kdump did not finish it"
+        return "%s: README.txt beside it was not overwritten yet" % words, writing
+    match = _STATUS.search(text)
     if match is None or match.group(1).strip() == b"saved successfully":
-        return None
-    return "README.txt beside it says: vmcore status: %s" % match.group(1).decode("utf-8", "replace").strip()
+        return None, False
+    said = match.group(1).decode("utf-8", "replace").strip()
+    return "README.txt beside it says: vmcore status: %s" % said, False

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stores share: what they yield, and the walk over a folder."""
 
+import fcntl
 import os
 import re
 import time
@@ -48,13 +49,20 @@ class Spotted(NamedTuple):
     """Why it is not whole, by its name or by what its writer says of it; None if nothing speaks against it."""
     in_progress: bool = False
     """True if it is not whole yet, but may become so."""
-    tell: Optional[Callable[[bool], Told]] = None
-    """What else is known of it, asked when it is looked at: of tell(True) only what no dump says of itself is used,
-    "when_ns", "host", "unit" and "cut"."""
-    expires: Optional[Json] = None
-    """{"at": nanoseconds since the epoch or None, "why": text}; None if nothing is known to delete it."""
+    tell: Optional[Callable[[str, bool], Told]] = None
+    """What else is known of it, asked with its path when it is looked at: of tell(path, True) only what no dump says of
+    itself is used, "when_ns", "host", "unit" and "cut"."""
+    expires: Optional[Callable[[str], Optional[Json]]] = None
+    """When it will be gone, asked with its path before it is looked at: {"at": nanoseconds since the epoch or None,
+    "why": text}, or None if nothing is known to delete it."""
     sure: bool = True
     """False if its name is one that other files have, too: then it is worth a word only if it is a dump."""
+
+
+def sooner(*found: Optional[Json]) -> Optional[Json]:
+    """What several rules together mean for one file: each of them is as Spotted.expires returns it."""
+    known = sorted((one for one in found if one), key=lambda one: (one["at"] is None, one["at"] or 0))
+    return {"at": known[0]["at"], "why": "; ".join(one["why"] for one in known)} if known else None
 
 
 class Log(NamedTuple):
@@ -132,10 +140,20 @@ def resolved(store: str, sysroot: Sysroot, path: str) -> Union[str, Looked]:
         return Looked(store, sysroot.host_path(path), error.strerror or str(error))
 
 
+def leave_atime(descriptor: int) -> None:
+    """Reading leaves no trace, if the file is the caller's or he is root (open(2), O_NOATIME): rules that delete what
+    was not used for long would spare what somebody searched."""
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_NOATIME)
+    except OSError:
+        return
+
+
 def text_of(path: str, limit: int = 1 << 12) -> Optional[str]:
     """The first bytes of a small file, without the white space around it; None if there is none."""
     try:
         with regular_file(path) as file:
+            leave_atime(file.fileno())
             return os.fsdecode(file.read(limit)).strip()
     except (OSError, Refused):
         return None

@@ -39,7 +39,8 @@ def entries(sysroot: Sysroot) -> Iterator[Union[Looked, Log]]:
             if count >= MAX_LOGS:
                 break
         more = " or more" if count >= MAX_LOGS else ""
-        yield Looked(NAME, where, "%d%s logs of crashes, no dump" % (count, more) if count else "no log of a crash")
+        found = "%d%s logs of crashes, no dump" % (count, more) if count > 1 else "1 log of a crash, no dump"
+        yield Looked(NAME, where, found if count else "no log of a crash")
 
 
 def _logs(where: str) -> Iterator[str]:

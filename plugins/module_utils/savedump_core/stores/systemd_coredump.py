@@ -14,13 +14,13 @@ from typing import Dict, Iterator, List, Optional, Set, Tuple, Union
 
 from ..model import Json
 from ..sysroot import Sysroot
-from ._journal import Crash, crashes
+from ._journal import INSIDE, Crash, crashes
 from ._systemd_settings import Kept, doomed, quota
 from ._tmpfiles import Tmpfiles
-from .place import Log, Looked, Spotted, Told, changed_just_now, listing, number, resolved
+from .place import Log, Looked, Spotted, Told, changed_just_now, listing, number, resolved, sooner
 
 NAME = "systemd-coredump"
-FOLDER = "/var/lib/systemd/coredump"
+FOLDER, JOURNAL = "/var/lib/systemd/coredump", "/var/log/journal"
 
 _FILE = re.compile(
     r"core\.(?P<comm>.*?)\.(?:(?P<uid>[0-9]{1,10})\.)?(?P<boot>[0-9a-f]{32})\.(?P<pid>[0-9]{1,10})\."
@@ -39,17 +39,18 @@ def entries(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted, Log]]:
     where = resolved(NAME, sysroot, FOLDER)
     if isinstance(where, Looked):
         yield where
-        yield from _gone(_by_name(sysroot), set())
+        told, kept_none = _journal(sysroot)
+        yield from _gone(told, set())
+        yield from kept_none
         return
     try:
         names, _folders = listing(where)
     except OSError as error:
         yield Looked(NAME, where, error.strerror or str(error))
         return
-    told = _by_name(sysroot)
-    rules = Tmpfiles(sysroot)
-    statuses = dict(_statuses(where, names))
-    going, why = _going(sysroot, where, statuses)
+    told, kept_none = _journal(sysroot)
+    tell = partial(_tell, told)
+    expires = partial(_expires, Tmpfiles(sysroot), *_going(sysroot, where, names))
     for name in names:
         path = os.path.join(where, name)
         if name.startswith(_UNFINISHED):
@@ -57,11 +58,19 @@ def entries(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted, Log]]:
             words = "it is being written" if writing else "systemd-coredump did not finish it"
             yield Spotted(path, "%s: it has a temporary name" % words, writing)
         elif name.startswith("core."):
-            tell = partial(tell_of, path, told.get(name))
-            expires = {"at": None, "why": why} if name in going else _by_age(name, rules, statuses.get(name))
             yield Spotted(path, tell=tell, expires=expires)
     yield Looked(NAME, where, "")
     yield from _gone(told, set(names))
+    yield from kept_none
+
+
+def _tell(told: Dict[str, Crash], path: str, brief: bool) -> Told:
+    return tell_of(path, told.get(os.path.basename(path)), brief)
+
+
+def tell_alone(path: str, brief: bool) -> Told:
+    """By its attributes and its name: the journal is that of another host, maybe."""
+    return tell_of(path, None, brief)
 
 
 def tell_of(path: str, crash: Optional[Crash], brief: bool) -> Told:
@@ -71,7 +80,8 @@ def tell_of(path: str, crash: Optional[Crash], brief: bool) -> Told:
     cut = None
     if crash.get("TRUNCATED") == "1":
         cut = "systemd-coredump cut it: its ProcessSizeMax, its ExternalSizeMax or the process's own limit was reached"
-    unit = crash.get("UNIT") or crash.get("USER_UNIT")
+    # What a user's own manager runs has both, and UNIT is that manager: user@1000.service.
+    unit = crash.get("USER_UNIT") or crash.get("UNIT")
     if brief and match:
         host = crash.get("HOSTNAME") or _attribute(path, "hostname")
         return Told(when_ns=_nanoseconds(int(match.group("time"))), host=host, unit=unit, cut=cut)
@@ -136,39 +146,45 @@ def _attribute(path: str, name: str) -> Optional[str]:
     return os.fsdecode(raw[:_MAX_ATTRIBUTE])
 
 
-def _by_name(sysroot: Sysroot) -> Dict[str, Crash]:
-    """The journal's entries by their files' base names, for the folder may have been moved; the newest of a name."""
+def _journal(sysroot: Sysroot) -> Tuple[Dict[str, Crash], List[Log]]:
+    """The journal's entries by their files' base names, for the folder may have been moved; the newest of a name. And
+    what is to be said of crashes of which there never was a file (coredump.conf(5), Storage=)."""
     found: Dict[str, Crash] = {}
+    others: List[Log] = []
     for crash in crashes(sysroot):
         if crash.get("FILENAME"):
             found.setdefault(os.path.basename(crash["FILENAME"]), crash)
-    return found
+        elif len(others) < MAX_LOGS:
+            how = "no core of it was kept"
+            if INSIDE in crash:
+                how = "its core is in the journal itself: coredumpctl dump %s -o FILE takes it out" % crash.get("PID")
+            others.append(Log(NAME, JOURNAL, "%s; %s" % (_died(crash), how)))
+    return found, others
 
 
 def _gone(told: Dict[str, Crash], there: Set[str]) -> Iterator[Log]:
     """What the journal tells of cores that are not there any more."""
     lacking = [name for name in told if name not in there]
     for name in lacking[:MAX_LOGS]:
-        crash = told[name]
-        who = crash.get("EXE") or crash.get("COMM") or "a process"
-        signal = " by signal %s" % crash["SIGNAL"] if crash.get("SIGNAL") else ""
-        yield Log(NAME, crash["FILENAME"], "the journal says that %s was killed%s; the file is gone" % (who, signal))
+        yield Log(NAME, told[name]["FILENAME"], "%s; the file is gone" % _died(told[name]))
 
 
-def _statuses(where: str, names: List[str]) -> Iterator[Tuple[str, os.stat_result]]:
-    for name in names:
-        try:
-            yield name, os.lstat(os.path.join(where, name))
-        except OSError:
-            continue
+def _died(crash: Crash) -> str:
+    who = crash.get("EXE") or crash.get("COMM") or "a process"
+    signal = " by signal %s" % crash["SIGNAL"] if crash.get("SIGNAL") else ""
+    return "the journal says that %s was killed%s" % (who, signal)
 
 
-def _going(sysroot: Sysroot, where: str, statuses: Dict[str, os.stat_result]) -> Tuple[Set[str], str]:
+def _going(sysroot: Sysroot, where: str, names: List[str]) -> Tuple[Set[str], str]:
     """The names of those that the next crash deletes for want of room, and the sentence about it."""
     kept = []
-    for name, status in statuses.items():
+    for name in names:
         fields = name.split(".", 3)
         if fields[0] == "core" and len(fields) > 3 and fields[2].isdigit():
+            try:
+                status = os.lstat(os.path.join(where, name))
+            except OSError:
+                continue
             kept.append(Kept(name, fields[2], status.st_mtime_ns, status.st_blocks * 512))
     limits = quota(sysroot, where)
     try:
@@ -184,5 +200,6 @@ def _going(sysroot: Sysroot, where: str, statuses: Dict[str, os.stat_result]) ->
     )
 
 
-def _by_age(name: str, rules: Tmpfiles, status: Optional[os.stat_result]) -> Optional[Json]:
-    return None if status is None else rules.expires(os.path.join(FOLDER, name), status)
+def _expires(rules: Tmpfiles, going: Set[str], why: str, path: str) -> Optional[Json]:
+    full: Optional[Json] = {"at": None, "why": why} if os.path.basename(path) in going else None
+    return sooner(rules.expires(path), full)

@@ -1,129 +1,149 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the fetch does when ways refuse and links break: the bytes must be right however they came."""
+"""The steps of a fetch: what counts as proven, what is repaired, and what is given up."""
 
 import hashlib
 import os
 
 import pytest
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail
 from ansible_collections.savedump.toolkit.plugins.action import savedump_fetch
 from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core import landing
-from ansible_collections.savedump.toolkit.plugins.plugin_utils import _far_end, _ways
+from ansible_collections.savedump.toolkit.plugins.plugin_utils import _chunks, _far_end
 
-CONTENT = os.urandom(300000)
+CHUNK = _chunks.SMALLEST
+CONTENT = os.urandom(2 * CHUNK + 300)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
 STAT = _far_end.Stat(len(CONTENT), "1 2 3")
 
 
 class Link:
-    """Stands for the way to the target: each try does the next of ``script``, then all is well."""
+    """Stands for the way to the target, which has CONTENT: `damage` gives a byte that comes wrong in each fetch."""
 
-    def __init__(self, *script):
-        self.script = list(script)
-        self.tries = []
+    way = "ssh-own"
 
-    def stream(self, action, way, command, take, stall):
-        offset = command[0]
-        self.tries.append((way, offset))
-        step = self.script.pop(0) if self.script else len(CONTENT)
-        if isinstance(step, Exception):
-            raise step
-        take(CONTENT[offset : offset + step])
-        if offset + step < len(CONTENT):
-            raise _ways.Broken("the link is down")
+    def __init__(self, *damage, hashes=True, after=STAT):
+        self.damage, self.hashes, self.after = list(damage), hashes, after
+        self.came = []
 
+    def stat(self):
+        return self.after, {}
 
-class FarEnd:
-    def send(self, offset, length):
-        return (offset, length)
+    def hash(self, length):
+        return hashlib.sha256(CONTENT[:length]).hexdigest() if self.hashes else None
+
+    def compare(self, receiver, length):
+        comparison = _chunks.Comparison(receiver, length)
+        for at in range(0, length if self.hashes else 0, CHUNK):
+            line = hashlib.sha256(CONTENT[at : min(at + CHUNK, length)]).hexdigest()
+            comparison.take(b"savedump-chunk %s\n" % line.encode())
+        comparison.finish()
+        return self.hashes
+
+    def fetch(self, receiver):
+        sent = bytearray(CONTENT)
+        if self.damage:
+            at = self.damage.pop(0)
+            sent[at] ^= 1
+        for start, length in receiver.asked(500):
+            self.came.append((start, length))
+            receiver.take(bytes(sent[start : start + length]))
 
 
 @pytest.fixture
-def fetch(tmp_path, monkeypatch):
-    """A fetch without a target; run(link) gives (the way, the receiver)."""
-    monkeypatch.setattr(savedump_fetch, "_BETWEEN_TRIES_S", 0)
-    monkeypatch.setattr(savedump_fetch._ways, "ways_for", lambda action: ("ssh-own", "ssh-shared", "other"))
-    action = savedump_fetch.ActionModule.__new__(savedump_fetch.ActionModule)
-    action._host, action._source, action._far = "web1", "/var/tmp/a", FarEnd()
-    action._place = landing.landing(str(tmp_path), "web1", "a")
-    action._far_hash = lambda length: hashlib.sha256(CONTENT[:length]).hexdigest()
+def fetch(tmp_path):
+    """fetch(link, checksum, what an earlier run has left): the result."""
 
-    def run(link, retries=3):
-        monkeypatch.setattr(savedump_fetch._ways, "stream", link.stream)
-        action._given = {"retries": retries, "stall_timeout": 1}
-        with landing.opened_part(action._place) as descriptor:
-            receiver = savedump_fetch._Receiver(descriptor, len(CONTENT), "web1: a")
-            way = action._pull(receiver, STAT)
-            with open(action._place.part, "rb") as stream:
-                assert stream.read() == CONTENT
-            assert receiver.digest.hexdigest() == hashlib.sha256(CONTENT).hexdigest()
-            return way, receiver
+    def run(link, wanted=None, part=None):
+        action = savedump_fetch.ActionModule.__new__(savedump_fetch.ActionModule)
+        action._host, action._source, action._link, action._receiver = "web1", "/var/tmp/a", link, None
+        action._given = {"dest": str(tmp_path)}
+        run.place = action._place = landing.landing(str(tmp_path), "web1", "a")
+        if part is not None:
+            os.makedirs(action._place.folder)
+            with open(action._place.part, "wb") as stream:
+                stream.write(part)
+        result = action._fetch(STAT, wanted)
+        with open(action._place.path, "rb") as stream:
+            assert stream.read() == CONTENT
+        assert os.listdir(action._place.folder) == ["a"]
+        return result
 
-    run.place = action._place
     return run
 
 
-def test_at_once(fetch):
+@pytest.mark.parametrize("wanted", [None, SHA256], ids=["computed there", "given"])
+def test_fetched(fetch, wanted):
+    result = fetch(Link(), wanted)
+    assert (result["changed"], result["sha256"], result["resumed_at"]) == (True, SHA256, 0)
+    assert (result["wire_bytes"], result["kept_bytes"], result["repaired_bytes"]) == (len(CONTENT), 0, 0)
+
+
+def test_what_an_earlier_run_left_is_kept(fetch):
+    result = fetch(Link(), part=CONTENT[: CHUNK + 5])
+    assert result["resumed_at"] == result["kept_bytes"] == CHUNK + 5
+    assert result["wire_bytes"] == len(CONTENT) - CHUNK - 5
+
+
+def test_a_damaged_part_is_repaired(fetch):
+    link, part = Link(), bytearray(CONTENT)
+    part[CHUNK + 9] ^= 1
+    result = fetch(link, part=part)
+    assert link.came == [(CHUNK, CHUNK)]
+    assert (result["resumed_at"], result["repaired_bytes"], result["kept_bytes"]) == (CHUNK, CHUNK, CHUNK + 300)
+
+
+@pytest.mark.parametrize("wanted", [None, SHA256], ids=["computed there", "given"])
+def test_what_was_damaged_on_its_way_comes_once_more(fetch, wanted):
+    link = Link(CHUNK + 9)
+    result = fetch(link, wanted)
+    assert link.came == [(0, len(CONTENT)), (CHUNK, CHUNK)]
+    assert (result["wire_bytes"], result["repaired_bytes"]) == (len(CONTENT) + CHUNK, CHUNK)
+
+
+def test_what_is_always_damaged_is_given_up(fetch):
+    link = Link(CHUNK + 9, CHUNK + 9)
+    with pytest.raises(AnsibleActionFail, match="computed there was " + SHA256):
+        fetch(link)
+    assert len(link.came) == 2 and os.listdir(fetch.place.folder) == []
+
+
+def test_a_wrong_checksum_moves_nothing_twice(fetch):
     link = Link()
-    assert fetch(link)[0] == "ssh-own"
-    assert link.tries == [("ssh-own", 0)]
+    with pytest.raises(AnsibleActionFail, match="asked for was 0000"):
+        fetch(link, "0" * 64)
+    assert len(link.came) == 1 and os.listdir(fetch.place.folder) == []
 
 
-def test_a_broken_link_is_taken_up_at_the_byte(fetch):
-    link = Link(100001, 50000)
-    assert fetch(link)[0] == "ssh-own"
-    assert link.tries == [("ssh-own", 0), ("ssh-own", 100001), ("ssh-own", 150001)]
+def test_a_source_that_changed_is_refused(fetch):
+    with pytest.raises(AnsibleActionFail, match="changed while it was read"):
+        fetch(Link(after=_far_end.Stat(len(CONTENT), "2 2 3")), SHA256)
+    assert os.listdir(fetch.place.folder) == []
 
 
-def test_a_way_that_refuses_gives_room_to_the_next(fetch):
-    link = Link(_ways.Refused("no"), _ways.Refused("no"))
-    assert fetch(link)[0] == "other"
+def test_what_cannot_be_proven_is_refused(fetch):
+    with pytest.raises(AnsibleActionFail, match="cannot be proven"):
+        fetch(Link(hashes=False))
+    assert os.listdir(fetch.place.folder) == []
 
 
-def test_a_way_that_has_brought_something_stays(fetch):
-    link = Link(1000, _ways.Refused("connection refused"))
-    assert fetch(link)[0] == "ssh-own"
-    assert link.tries == [("ssh-own", 0), ("ssh-own", 1000), ("ssh-own", 1000)]
+def test_a_checksum_proves_where_nothing_hashes(fetch):
+    assert fetch(Link(hashes=False), SHA256, part=CONTENT[:CHUNK])["wire_bytes"] == len(CONTENT)
 
 
-def test_it_gives_up_and_keeps_what_came(fetch):
-    with pytest.raises(AnsibleConnectionFailure, match="195.3 KiB of 293.0 KiB.*the next run goes on from there"):
-        fetch(Link(200000, _ways.Broken("down"), _ways.Broken("down")), retries=2)
-    assert os.path.getsize(fetch.place.part) == 200000
-    link = Link()
-    _way, receiver = fetch(link)
-    assert link.tries == [("ssh-own", 200000)] and receiver.start == 200000
+def test_the_part_of_a_run_that_just_ended_is_waited_for(fetch, tmp_path, monkeypatch):
+    """As after ansible-playbook was killed: its worker lets go a moment later."""
+    calls = []
+    real = landing.opened_part
 
+    def busy_at_first(place):
+        calls.append(place)
+        if len(calls) < 3:
+            raise landing.Busy("is being fetched by another run")
+        return real(place)
 
-def test_a_part_that_is_not_ours_is_begun_anew(fetch):
-    os.makedirs(fetch.place.folder)
-    with open(fetch.place.part, "wb") as stream:
-        stream.write(b"x" * 1000)
-    link = Link()
-    fetch(link)
-    assert link.tries == [("ssh-own", 0)]
-
-
-def test_a_part_that_is_longer_than_the_file_is_begun_anew(fetch):
-    os.makedirs(fetch.place.folder)
-    with open(fetch.place.part, "wb") as stream:
-        stream.write(CONTENT + b"x")
-    fetch(Link())
-
-
-def test_a_whole_part_needs_no_transfer(fetch):
-    os.makedirs(fetch.place.folder)
-    with open(fetch.place.part, "wb") as stream:
-        stream.write(CONTENT)
-    link = Link()
-    fetch(link)
-    assert link.tries == []
-
-
-def test_back_to_a_block_keeps_the_digest_right(fetch, tmp_path):
-    with landing.opened_part(fetch.place) as descriptor:
-        receiver = savedump_fetch._Receiver(descriptor, len(CONTENT), "web1: a")
-        receiver.take(CONTENT[:70000])
-        receiver.back_to(65536)
-        receiver.take(CONTENT[65536:])
-        assert receiver.digest.hexdigest() == hashlib.sha256(CONTENT).hexdigest()
-        assert os.fstat(descriptor).st_size == len(CONTENT)
+    monkeypatch.setattr(savedump_fetch.landing, "opened_part", busy_at_first)
+    assert fetch(Link())["changed"] and len(calls) == 3
+    monkeypatch.setattr(savedump_fetch, "_BUSY_FOR_S", 0)
+    del calls[:]
+    with pytest.raises(landing.Busy):
+        fetch(Link())

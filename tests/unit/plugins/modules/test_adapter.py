@@ -8,6 +8,7 @@ import json
 import os
 import stat
 import tarfile
+import types
 
 import pytest
 from ansible_collections.savedump.toolkit.plugins.module_utils import _adapter
@@ -277,3 +278,80 @@ def test_a_dump_that_is_being_written_is_left_for_later(host):
     os.utime(path, (1000, 1000))
     outcome = host.archive(str(host.folder / "crash"))
     assert [made["dump"]["path"] for made in outcome["archives"]] == [path]
+
+
+def test_filters_are_for_what_is_found_and_what_they_leave_is_counted(host):
+    first, second = host.dump("core.1", pid=1), host.dump("core.2", pid=2)
+    os.utime(first, (1000, 1000))
+    outcome = host.archive(str(host.folder), newer_than="1h")
+    assert [made["dump"]["path"] for made in outcome["archives"]] == [second]
+    assert outcome["left_out"] == 1 and outcome["msg"].endswith("1 more not asked for")
+    outcome = host.archive(first, newer_than="1h")  # it was named itself
+    assert [made["dump"]["path"] for made in outcome["archives"]] == [first]
+    found = host.describe(str(host.folder), older_than="1d")
+    assert [each["path"] for each in found["dumps"]] == [first] and found["left_out"] == 1
+
+
+@pytest.mark.parametrize("name, value", [("newer_than", "yesterday"), ("min_size", "big"), ("signal", ["SIG V"])])
+def test_a_filter_that_is_none_is_a_failure(host, name, value):
+    for outcome in (host.describe(str(host.folder), **{name: value}), host.archive(str(host.folder), **{name: value})):
+        assert outcome["failed"] and "write it as" in outcome["msg"]
+
+
+def test_a_core_that_is_being_written_is_waited_for(host, monkeypatch):
+    dump = host.dump("core.1", pid=1)
+    looks = []
+    with open(dump, "r+b") as written:
+        (found,) = host.describe(str(host.folder), wait_for_dumps=0)["dumps"]
+        assert found["in_progress"]
+        outcome = host.archive(str(host.folder))
+        assert outcome["archives"] == [] and "being written" in outcome["not_archived"][0]["why"]
+
+        def sleep(seconds):
+            looks.append(seconds)
+            written.close()
+
+        monkeypatch.setattr(_adapter.time, "sleep", sleep)
+        (found,) = host.describe(str(host.folder), wait_for_dumps=60)["dumps"]
+    assert not found["in_progress"] and len(looks) == 1
+
+
+def test_one_run_at_a_time_for_each_folder(host):
+    dump = host.dump()
+    host.dest.mkdir(mode=0o700)
+    with _adapter.lock.claimed(str(host.dest)):
+        outcome = host.archive(dump)
+        assert outcome["failed"] and "another run is at work on %s" % host.dest in outcome["msg"]
+        assert host.archive(dump, check_mode=True)["archives"]
+    assert host.archive(dump)["changed"]
+
+
+def test_waiting_for_others_has_one_end_for_all_dumps(host, monkeypatch):
+    """Whoever may read a dump can hold its lock: ten dumps are not ten times the wait."""
+    dumps = [host.dump("core.%d" % pid, pid=pid) for pid in (1, 2)]
+    waits = []
+
+    def archive(path, wait, **_options):
+        waits.append(wait)
+        raise _adapter.errors.Busy("held", "")
+
+    clock = iter((100.0, 100.0, 101.0, 150.0))
+    monkeypatch.setattr(_adapter.api, "archive", archive)
+    monkeypatch.setattr(_adapter, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    host.archive(*dumps, wait=10)
+    assert waits == [9.0, 0.0]
+
+
+def test_dumps_are_removed_and_what_is_not_the_same_is_kept(host):
+    dumps = [host.dump("core.%d" % pid, pid=pid) for pid in (1, 2, 3)]
+    archives = host.archive(*dumps)["archives"]
+    host.dump("core.2", pid=99)
+    archives[2]["dump"]["parts"] = [dumps[2], dumps[2] + ".2"]
+    would = _adapter.remove_dumps({"archives": archives}, True)
+    assert would["removed"] == dumps[:1] and would["changed"] and "would be removed" in would["msg"]
+    assert os.path.exists(dumps[0])
+    done = _adapter.remove_dumps({"archives": archives}, False)
+    assert (done["removed"], [each["dump"] for each in done["kept"]]) == (dumps[:1], dumps[1:])
+    assert [os.path.exists(dump) for dump in dumps] == [False, True, True]
+    again = _adapter.remove_dumps({"archives": archives[:1]}, False)
+    assert (again["changed"], again["removed"], again["kept"]) == (False, [], [])

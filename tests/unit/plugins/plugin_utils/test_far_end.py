@@ -33,8 +33,23 @@ def reply(command, environ=None):
     return {"rc": done.returncode, "stdout": os.fsdecode(done.stdout), "stderr": os.fsdecode(done.stderr)}
 
 
-def stdout(command):
-    return subprocess.run(["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, check=True).stdout
+def sent(far, *ranges):
+    """The bytes that `send` prints; after them, the same line as `stat`'s."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", far.send(ranges)], stdin=subprocess.DEVNULL, capture_output=True, check=True
+    ).stdout
+    data, mark, rest = done.rpartition(b"savedump-stat ")
+    assert _far_end.read_stat((mark + rest).decode()) == _far_end.read_stat(reply(far.stat())["stdout"])
+    return data
+
+
+def tools(folder, *names):
+    """An environment in which there are these programs only."""
+    folder.mkdir()
+    for name in names:
+        found = subprocess.check_output(["/bin/sh", "-c", "command -v " + name], text=True).strip()
+        (folder / name).symlink_to(found)
+    return {"PATH": str(folder)}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -44,19 +59,87 @@ def test_any_name(tmp_path, python, name):
         stream.write(CONTENT)
     far = _far_end.FarEnd(os.fsdecode(path), python)
     assert _far_end.read_stat(reply(far.stat())["stdout"]).size == len(CONTENT)
-    assert stdout(far.send(0, len(CONTENT))) == CONTENT
+    assert sent(far, (0, len(CONTENT))) == CONTENT
     assert os.listdir(str(tmp_path)) == [os.fsdecode(name)]
 
 
-@pytest.mark.parametrize("offset", [0, 1, 65536, len(CONTENT) - 1])
+@pytest.mark.parametrize("offset", [0, 1, 65535, 65536, len(CONTENT) - 1])
 def test_send_from_an_offset(path, python, offset):
-    assert stdout(_far_end.FarEnd(path, python).send(offset, len(CONTENT) - offset)) == CONTENT[offset:]
+    far = _far_end.FarEnd(path, python)
+    assert sent(far, (offset, len(CONTENT) - offset)) == CONTENT[offset:]
+
+
+def test_send_several_ranges(path, python):
+    far = _far_end.FarEnd(path, python)
+    expected = CONTENT[3:13] + CONTENT[65536:131073] + CONTENT[140000:140001]
+    assert sent(far, (3, 10), (65536, 65537), (140000, 1)) == expected
+
+
+def test_a_file_that_grew_sends_no_more_than_was_asked_for(path, python):
+    with open(path, "ab") as stream:
+        stream.write(b"more")
+    assert sent(_far_end.FarEnd(path, python), (100, len(CONTENT) - 100)) == CONTENT[100:]
 
 
 @pytest.mark.parametrize("length", [0, 1, 100000, len(CONTENT)])
 def test_hash_of_a_prefix(path, python, length):
     found = _far_end.read_hash(reply(_far_end.FarEnd(path, python).hash(length))["stdout"])
     assert found == hashlib.sha256(CONTENT[:length]).hexdigest()
+
+
+#: Some chunks and a bit, at 4 MiB each.
+BIG = os.urandom(1 << 20) * 9 + b"end"
+
+
+@pytest.fixture
+def big(tmp_path):
+    path = tmp_path / "big"
+    path.write_bytes(BIG)
+    return str(path)
+
+
+def expected(offset, length, chunk):
+    ends = [min(at + chunk, offset + length) for at in range(offset, offset + length, chunk)]
+    starts = [offset, *ends[:-1]]
+    return [hashlib.sha256(BIG[start:end]).hexdigest() for start, end in zip(starts, ends)]
+
+
+@pytest.mark.parametrize("chunk", [4 << 20, 8 << 20])
+@pytest.mark.parametrize(
+    "offset, length", [(0, len(BIG)), (0, 1), (0, 8 << 20), (0, (8 << 20) + 1), (8 << 20, len(BIG) - (8 << 20))]
+)
+def test_hashes_of_chunks(big, python, offset, length, chunk):
+    said = reply(_far_end.FarEnd(big, python).hashes(offset, length, chunk))
+    found = [_far_end.listed(line) for line in said["stdout"].encode().splitlines()]
+    assert (found, said["rc"]) == (expected(offset, length, chunk), 0)
+
+
+@pytest.mark.parametrize("tool", ["sha256sum", "shasum", "openssl"])
+def test_hashes_with_what_there_is(big, tmp_path, tool):
+    more = ("perl",) if tool == "shasum" else ()
+    environ = tools(tmp_path / "bin", "dd", "head", "sh", tool, *more)
+    far = _far_end.FarEnd(big, None)
+    said = reply(far.hashes(0, len(BIG), 4 << 20), environ=environ)["stdout"]
+    assert [_far_end.listed(line) for line in said.encode().splitlines()] == expected(0, len(BIG), 4 << 20)
+    assert _far_end.read_hash(reply(far.hash(len(BIG)), environ=environ)["stdout"]) == hashlib.sha256(BIG).hexdigest()
+
+
+def test_what_cannot_hash_says_so(path, tmp_path):
+    environ = tools(tmp_path / "bin", "dd", "head", "sh")
+    for command in (_far_end.FarEnd(path, None).hash(10), _far_end.FarEnd(path, None).hashes(0, 10, 4 << 20)):
+        said = reply(command, environ=environ)
+        assert (said["stdout"], said["rc"], _far_end.read_hash(said["stdout"])) == ("savedump-none\n", 0, None)
+
+
+def test_hashing_shows_that_it_goes_on(big, python):
+    """A line for each 4 MiB, the first long before the end; and nobody who reads any more is its end."""
+    with open(big, "r+b") as stream:
+        stream.truncate(1 << 40)  # would take an hour
+    command = ["/bin/sh", "-c", _far_end.FarEnd(big, python).hash(1 << 40)]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
+        assert run.stdout.readline() == b"savedump-going\n"
+        run.stdout.close()
+        run.wait(60)
 
 
 @pytest.mark.parametrize(
@@ -70,11 +153,8 @@ def test_chunk(path, python, offset, length):
 
 
 def test_a_chunk_needs_nothing_but_posix_tools(path, tmp_path):
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    for name in ("dd", "od", "sh"):
-        (tools / name).symlink_to(subprocess.check_output(["/bin/sh", "-c", "command -v " + name], text=True).strip())
-    text = reply(_far_end.FarEnd(path, None).chunk(65536, 1000), environ={"PATH": str(tools)})["stdout"]
+    environ = tools(tmp_path / "bin", "dd", "od", "sh")
+    text = reply(_far_end.FarEnd(path, None).chunk(65536, 1000), environ=environ)["stdout"]
     assert text.startswith("savedump-hex")
     assert _far_end.read_chunk(text, 1000) == CONTENT[65536:66536]
 

@@ -2,6 +2,10 @@
 """How bytes travel: the ssh command line, and a stream through a become that asks, tested on real processes."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from ansible_collections.savedump.toolkit.plugins.plugin_utils import _far_end, _ways
@@ -45,6 +49,9 @@ class Connection:
     def get_option(self, name):
         return self.options[name]
 
+    def _connect_uncached(self):
+        raise AssertionError("not in these tests")
+
     def _build_command(self, binary, subsystem, *words):
         ours = [b"-C", b"-o", b"ControlMaster=auto", b"-o", b"ControlPersist=60s", b"-o", b'User="admin"']
         ours += [b"-o", b'ControlPath="/tmp/cp"']
@@ -76,6 +83,55 @@ def pull(command, become=None, stall=20):
 
 def test_bytes_come_as_they_are():
     assert pull(r"printf 'a\000\377\r\n'; head -c 3000000 /dev/zero") == b"a\0\xff\r\n" + bytes(3000000)
+
+
+@pytest.mark.parametrize("become", [False, True], ids=["login", "become"])
+def test_a_talk_both_ways(become):
+    asks = (
+        "printf '%s' '" + PROMPT + '\' >&2; read word; [ "$word" = secret ] || exit 1; '
+        "printf 'lecture\\n" + MARKER + "\\n'; COMMAND"
+    )
+    got = bytearray()
+    talk = _ways.talk(Action(Become(asks) if become else None), "local", "cat", got.extend, 20, keeps_input=True)
+    try:
+        for word in (b"one\n", bytes(30000), b"\xfftwo"):
+            talk.write(word)
+            while not got.endswith(word):
+                assert talk.listen()
+        assert got == b"one\n" + bytes(30000) + b"\xfftwo"
+    finally:
+        talk.close()
+
+
+def test_a_talk_with_what_takes_nothing():
+    talk = _ways.talk(Action(), "local", "sleep 300", None, 1, keeps_input=True)
+    try:
+        with pytest.raises(_ways.Broken, match="no byte taken for 1 seconds"):
+            talk.write(bytes(1 << 20))
+    finally:
+        talk.close()
+
+
+def test_a_talk_with_what_has_ended():
+    talk = _ways.talk(Action(), "local", "echo why >&2; exit 3", None, 20, keeps_input=True)
+    try:
+        time.sleep(0.5)
+        talk.write(bytes(1 << 20))
+        with pytest.raises(_ways.Refused, match="exit status 3: why"):
+            while talk.listen():
+                pass
+    finally:
+        talk.close()
+
+
+def test_time_between_two_listenings_is_no_silence():
+    talk = _ways.talk(Action(), "local", "sleep 1.5; echo x", [].append, 1, keeps_input=True)
+    try:
+        time.sleep(1.6)
+        while talk.listen():
+            pass
+    finally:
+        talk.close()
 
 
 def test_behind_a_become_that_asks_for_a_password():
@@ -112,6 +168,90 @@ def test_standing_still_is_broken():
         pull("echo some; exec sleep 300", stall=1)
 
 
+def test_words_on_stderr_are_no_progress():
+    with pytest.raises(_ways.Broken, match="no byte for 1 seconds"):
+        pull("echo some; while sleep 0.1; do echo still here >&2; done", stall=1)
+
+
+def test_time_that_we_take_is_no_silence_of_theirs():
+    """As under a bandwidth limit: what was sent waits for us, and who sends waits, too."""
+    got = []
+
+    def slowly(data):
+        got.append(data)
+        time.sleep(0.3)
+
+    _ways.stream(Action(), "local", "head -c 40000 /dev/zero", slowly, 1, block=4096)
+    assert len(b"".join(got)) == 40000 and max(map(len, got)) == 4096
+
+
+def test_what_is_not_taken_is_not_sent(tmp_path):
+    """Back-pressure: the sender gets no further than the pipes hold."""
+
+    class Enough(Exception):
+        pass
+
+    def once(data):
+        time.sleep(1)
+        raise Enough
+
+    count = "i=0; while :; do i=$((i+1)); echo $i > %s; head -c 65536 /dev/zero; done" % (tmp_path / "sent")
+    with pytest.raises(Enough):
+        _ways.stream(Action(), "local", count, once, 20, block=4096)
+    assert int((tmp_path / "sent").read_text()) <= 4
+
+
+def test_a_background_process_that_holds_our_stderr_is_not_waited_for():
+    """As the ssh that becomes the one others share."""
+    assert pull("sleep 300 > /dev/null & printf x") == b"x"
+
+
+def test_endless_words_before_the_command_begins():
+    with pytest.raises(_ways.Refused, match="no end of words"):
+        pull("printf x", Become("cat /dev/zero; COMMAND"))
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        ("ssh: connect to host 198.51.100.1 port 22: Connection timed out", _ways.Broken),
+        ("ssh: connect to host web1 port 22: Connection refused", _ways.Broken),
+        ("kex_exchange_identification: Connection closed by remote host", _ways.Broken),
+        ("admin@web1: Permission denied (publickey,password).", _ways.Refused),
+        ("Host key verification failed.", _ways.Refused),
+    ],
+)
+def test_a_link_that_is_down_is_no_way_that_is_wrong(words, expected):
+    with pytest.raises(expected):
+        pull("echo '%s' >&2; exit 255" % words)
+
+
+def test_it_ends_with_the_ansible_that_asked_for_it(tmp_path):
+    """A worker of an ansible-playbook that was killed goes on by itself: it must not hold the .part any longer."""
+    parent = tmp_path / "parent.py"
+    parent.write_text(
+        "import multiprocessing, os, signal, sys, time\n"
+        "sys.path[:0] = %r\n"
+        "import test_ways\n"
+        "def worker():\n"
+        "    try:\n"
+        "        test_ways.pull('echo $$ > %s; exec sleep 300', stall=300)\n"
+        "    except BaseException as error:\n"
+        "        open('%s', 'w').write(str(error))\n"
+        "multiprocessing.get_context('fork').Process(target=worker).start()\n"
+        "while not os.path.exists('%s'): time.sleep(0.05)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+        % (sys.path + [os.path.dirname(__file__)], tmp_path / "pid", tmp_path / "said", tmp_path / "pid")
+    )
+    assert subprocess.run([sys.executable, str(parent)], check=False, timeout=60).returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "said").exists() or not (tmp_path / "said").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "ansible itself has ended" in (tmp_path / "said").read_text()
+    assert not os.path.exists("/proc/%d" % int((tmp_path / "pid").read_text()))
+
+
 def test_going_slowly_is_not_standing_still():
     assert pull("for i in 1 2 3 4 5 6 7; do echo $i; sleep 0.5; done", stall=3) == b"1\n2\n3\n4\n5\n6\n7\n"
 
@@ -120,6 +260,7 @@ def test_an_ssh_of_our_own_has_no_compression_and_no_multiplexing():
     argv = _ways._ssh_argv(Connection(), "cat x", own=True)
     assert argv[0] == b"ssh" and argv[-2:] == [b"web1", b"cat x"]
     assert b"-C" not in argv
+    assert not [word for word in argv if b"HostKey" in word or b"KnownHosts" in word]  # Ansible's, whatever they are
     # The first of two equal options wins in ssh.
     assert argv.index(b"ControlPath=none") < argv.index(b'ControlPath="/tmp/cp"')
 
@@ -142,8 +283,8 @@ def test_a_login_password_goes_through_the_open_connection(monkeypatch):
         ("containers.podman.podman", True, ("copy", "chunks")),
         ("kubernetes.core.kubectl", False, ("copy", "chunks")),
         ("kubernetes.core.kubectl", True, ("chunks",)),
-        ("ansible.builtin.paramiko_ssh", False, ("copy", "chunks")),
-        ("ansible.builtin.paramiko_ssh", True, ("chunks",)),
+        ("paramiko", False, ("paramiko", "chunks")),
+        ("ansible.builtin.paramiko_ssh", True, ("paramiko", "chunks")),
         ("community.aws.aws_ssm", False, ("chunks",)),
     ],
 )
@@ -175,6 +316,15 @@ def test_chunks(tmp_path):
     got = []
     _ways.chunks(Chunked(), _far_end.FarEnd(str(path), None), 0, _ways.CHUNK + 5, got.append)
     assert b"".join(got) == path.read_bytes()
+
+
+def test_chunks_from_the_middle_of_a_block(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(os.urandom(300000))
+    got = []
+    _ways.chunks(Chunked(), _far_end.FarEnd(str(path), None), 65537, 299999, got.append, _far_end.BLOCK)
+    assert b"".join(got) == path.read_bytes()[65537:299999]
+    assert list(map(len, got)) == [65535, 65536, 65536, 299999 - 4 * 65536]
 
 
 @pytest.mark.parametrize("cut, expected", [(0, _ways.Refused), (1, _ways.Broken)])

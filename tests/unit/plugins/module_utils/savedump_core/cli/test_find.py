@@ -13,7 +13,7 @@ import termios
 import pytest
 
 from savedump_core.cli import find
-from support import elfwriter, stores
+from support import elfwriter, kdumpwriter, stores
 from support.command import environment, savedump
 
 
@@ -98,8 +98,17 @@ def test_terminal(host, columns):
     lines = shown.splitlines()
     # Names of a crash handler are longer than any terminal, and are never cut; the rest fits.
     assert [line for line in lines if len(line) > max(columns, 60) and "/var/" not in line] == []
-    assert sum(line.startswith("    " + host) for line in lines) == 3
+    assert sum(line.startswith("    " + host) for line in lines) == 3 + 1
+    assert sum(line.startswith("no dump: a problem of type Kerneloops") for line in lines) == 1
     assert "(shop)" in shown and "NOT WHOLE: it is cut" in shown and "gone in 13 days: " in shown.replace("14", "13")
+
+
+def test_dump_that_is_being_written_is_said_to_be_once(tmp_path):
+    dump = kdumpwriter.kdump(kdumpwriter.Kdump(memory={0: bytes(4096)})).to_bytes()
+    at = stores.put(tmp_path, "/var/crash/1/vmcore-incomplete", dump[:9000])
+    shown = on_a_terminal("find", "--host-root", str(tmp_path))
+    assert "BEING WRITTEN: a crash kernel calls it vmcore-incomplete" in shown and at in shown
+    assert "it is being written" not in shown
 
 
 def test_filters(host):

@@ -12,8 +12,8 @@ import subprocess
 import sys
 
 import pytest
-from savedump_core import api, promises, store
-from savedump_core.errors import BadDump, SavedumpError
+from savedump_core import api, lock, promises, store
+from savedump_core.errors import BadDump, CannotWrite, SavedumpError
 from savedump_core.model import SearchOptions
 from savedump_core.remote import boot, session
 from savedump_core.remote.session import Broken, Failed
@@ -94,6 +94,7 @@ def test_archive_is_the_one_that_would_be_made_there(core, search, tmp_path, arc
         came = there.stream(core, str(tmp_path / "came"), search, archive_format)
     assert pathlib.Path(came.path).read_bytes() == pathlib.Path(made.path).read_bytes()
     assert (came.sha256, came.size, came.planned_size) == (made.sha256, made.size, made.planned_size)
+    assert came.size * 0.7 < came.estimated_size < came.size * 1.3
     assert (came.complete, came.changed, came.missing) == (True, True, made.manifest["missing"])
     assert came.dump == made.as_json()["dump"]
     assert os.path.basename(came.path) == os.path.basename(made.path)
@@ -121,7 +122,7 @@ def test_second_time_the_files_do_not_travel(core, search, tmp_path):
         second = there.stream(core, str(tmp_path / "2"), search, store_folder=kept)
     assert plain.sha256 == first.sha256 == second.sha256
     files = sum(path.stat().st_size for path in (tmp_path / "store" / "sha256").rglob("*") if path.is_file())
-    assert plain.saved_bytes == 0 and second.saved_bytes == files
+    assert plain.saved_bytes == first.saved_bytes == 0 and second.saved_bytes == files
     assert second.wire_bytes < plain.wire_bytes / 4
     assert first.wire_bytes < plain.wire_bytes * 1.02 + 8192
     assert api.verify(second.path).problems == ()
@@ -151,7 +152,7 @@ def test_dry_run_brings_nothing(core, search, tmp_path):
     with Opened() as there:
         said = there.stream(core, str(tmp_path / "came"), search, dry_run=True, store_folder=str(tmp_path / "store"))
         assert (said.sha256, said.size, said.complete, said.changed) == (None, None, True, True)
-        assert everything(tmp_path) == []
+        assert list(tmp_path.iterdir()) == []
         assert there.stream(core, str(tmp_path / "came"), search).path == said.path
 
 
@@ -168,6 +169,19 @@ def test_failure_there_is_told_and_the_session_goes_on(core, search, tmp_path):
         with pytest.raises(OSError):
             there.stream(core, str(tmp_path / "file"), search)
         assert there.find([core])["dumps"]
+
+
+def test_dump_that_another_run_is_at_work_on(core, search, tmp_path):
+    with Opened() as there, lock.claimed(core):
+        with pytest.raises(Failed) as caught:
+            there.stream(core, str(tmp_path), search)
+        assert caught.value.exit_status == 75 and "another run" in str(caught.value)
+    with Opened() as there, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with lock.claimed(core):
+            waiting = pool.submit(there.stream, core, str(tmp_path), search, wait=60)
+            with pytest.raises(concurrent.futures.TimeoutError):
+                waiting.result(1)
+        assert waiting.result(60).complete
 
 
 def test_link_that_is_cut_leaves_nothing_under_a_name(core, search, tmp_path):
@@ -190,16 +204,18 @@ def test_side_by_side_each_file_is_sent_once(core, search, tmp_path):
     """Whoever comes first brings what the others wait for."""
 
     def one(number):
+        folder = tmp_path / ("host%d" % number)
+        folder.mkdir()
+        shutil.copy(core, str(folder / "core"))
         with Opened() as there:
-            return there.stream(core, str(tmp_path / str(number)), search, store_folder=str(tmp_path / "store"))
+            return there.stream(str(folder / "core"), str(folder), search, store_folder=str(tmp_path / "store"))
 
     with Opened() as there:
-        alone = there.stream(core, str(tmp_path / "alone"), search)
         without = there.stream(core, str(tmp_path / "with"), search, store_folder=str(tmp_path / "warm"))
         only_dump = there.stream(core, str(tmp_path / "again"), search, store_folder=str(tmp_path / "warm")).wire_bytes
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
         came = list(pool.map(one, range(6)))
-    assert {each.sha256 for each in came} == {alone.sha256}
+    assert [api.verify(each.path).problems for each in came] == [()] * 6 and all(each.complete for each in came)
     files = without.wire_bytes - only_dump
     # The headers of the tar with the files come once for each share of them.
     assert sum(each.wire_bytes for each in came) < 6 * only_dump + files + 6 * 4096
@@ -262,22 +278,31 @@ class Hostile:
 
 
 PLAN = {
-    "name": "archive-core", "size": 1, "complete": True, "missing": [], "dump": {"identity": "ab"}, "codec": "gzip",
-    "files": [],
+    "name": "archive-core", "size": 1, "estimated_size": 1, "complete": True, "missing": [],
+    "dump": {"identity": "ab"}, "codec": "gzip", "files": [],
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"name": 5}, {"size": "1"}, {"complete": None}, {"missing": {}}, {"missing": [{"kind": "x"}]}, {"files": {}},
-        {"files": [1]}, {"dump": None}, {"dump": {}}, {"dump": {"identity": "../x"}}, {"codec": "xz"},
+        {"name": 5}, {"size": "1"}, {"estimated_size": None}, {"complete": None}, {"missing": {}},
+        {"missing": [{"kind": "x"}]}, {"files": {}}, {"files": [1]}, {"dump": None}, {"dump": {}},
+        {"dump": {"identity": "../x"}}, {"codec": "xz"},
     ],
 )  # fmt: skip
 def test_plan_that_is_none(tmp_path, change):
     with pytest.raises(Broken):
         Hostile(dict(PLAN, **change)).stream(tmp_path)
     assert everything(tmp_path) == []
+
+
+def test_disk_that_is_too_small_here_is_said_before_anything_comes(tmp_path):
+    there = Hostile(dict(PLAN, estimated_size=1 << 60))
+    with pytest.raises(CannotWrite, match="too few"):
+        there.stream(tmp_path / "here")
+    assert list(tmp_path.iterdir()) == []
+    assert there.stream(tmp_path / "here", ignore_space=True, dry_run=True).estimated_size == 1 << 60
 
 
 def test_name_leads_nowhere_else(tmp_path):

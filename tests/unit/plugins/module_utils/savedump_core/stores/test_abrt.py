@@ -87,3 +87,12 @@ def test_hostile_problem(tmp_path):
     (entry,), _report = find(tmp_path)
     assert entry["process"]["executable"] is None and entry["host"] is None
     assert entry["crashed_ns"] is None and entry["process"]["uid"] is None
+
+
+def test_rule_for_the_folder_of_temporary_files(tmp_path):
+    at = stores.abrt(tmp_path, CORE, place="/var/tmp/abrt")
+    stores.put(tmp_path, "/usr/bin/systemd-tmpfiles")
+    stores.put(tmp_path, "/usr/lib/tmpfiles.d/tmp.conf", "q /var/tmp 1777 root root m:30d\n")
+    (entry,) = api.find(sysroot=str(tmp_path)).entries
+    assert entry["expires"]["at"] == os.stat(at).st_mtime_ns + 30 * 86400 * 10**9
+    assert "abrt deletes problems" in entry["expires"]["why"]

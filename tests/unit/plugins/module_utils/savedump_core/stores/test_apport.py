@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Crash reports and cores of apport, written by their format: no archive that the tests may install from has apport."""
+"""Crash reports and cores of apport, written by their format. What the real one writes: integration/test_apport.py."""
 
 import os
 import time
@@ -70,6 +70,9 @@ def test_report_that_is_being_written(tmp_path):
     stores.put(tmp_path, NAME, stores.report(CORE), mode=0)
     (entry,), _report = find(tmp_path)
     assert entry["in_progress"] is True and "being written" in entry["incomplete_why"]
+    os.utime(str(tmp_path) + NAME, (1000000000, 1000000000))
+    (entry,), _report = find(tmp_path)
+    assert entry["in_progress"] is False and "apport did not finish it" in entry["incomplete_why"]
 
 
 def test_cut_report_is_not_whole(tmp_path):
@@ -118,3 +121,12 @@ def test_anybody_may_put_files_there(tmp_path):
     entries, report = find(tmp_path)
     assert [os.path.basename(entry["path"]) for entry in entries] == ["a\nb\x1b[2J.crash"]
     assert not any("fifo" in one.where or "link" in one.where for one in report.looked)
+
+
+def test_cores_go_by_the_packages_own_rule(tmp_path):
+    boot = "12345678-1234-1234-1234-123456789abc"
+    at = stores.put(tmp_path, "/var/lib/apport/coredump/core._opt_my_prog.1000.%s.1.9999" % boot, BARE)
+    stores.put(tmp_path, "/usr/bin/systemd-tmpfiles")
+    stores.put(tmp_path, "/usr/lib/tmpfiles.d/apport.conf", "d /var/lib/apport/coredump 0755 root root m:3d\n")
+    (entry,), _report = find(tmp_path)
+    assert entry["expires"]["at"] == os.stat(at).st_mtime_ns + 3 * 86400 * 10**9

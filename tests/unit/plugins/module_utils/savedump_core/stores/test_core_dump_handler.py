@@ -58,3 +58,9 @@ def test_other_zip_is_said_here_and_no_word_lost_on_it_elsewhere(tmp_path):
     assert any(one.where == at for one in find(tmp_path)[1].looked)
     report = api.find([os.path.dirname(at)])
     assert report.entries == () and [one.where for one in report.looked] == [os.path.dirname(at)]
+
+
+def test_its_agent_deletes_what_it_uploaded(tmp_path):
+    stores.composed(tmp_path, CORE)
+    (entry,) = api.find(sysroot=str(tmp_path)).entries
+    assert entry["expires"]["at"] is None and "uploaded" in entry["expires"]["why"]

@@ -93,7 +93,7 @@ def test_every_letter_that_the_kernel_knows(host):
     host.put("/cores/12-13-12-13-1000-x-1-11-1700000000-18446744073709551615-3-9-box-my prog-prog-!usr!bin!p-%-")
     items = [item for item in core_pattern.entries(Sysroot(host.root)) if not isinstance(item, Looked)]
     assert [item.path for item in items] == [at]
-    told = items[0].tell(False)
+    told = items[0].tell(items[0].path, False)
     assert (told.pid, told.uid, told.gid, told.signal, told.host) == (12, 1000, 1001, 11, "box")
     assert told.executable == "/usr/bin/p" and told.when_ns == 1700000000 * 10**9
 
@@ -124,7 +124,7 @@ def test_core_in_tmp_expires(host):
     host.put("/usr/lib/tmpfiles.d/tmp.conf", b"q /tmp 1777 root root 10d\n")
     at = host.put("/tmp/core.12")
     (item,) = [item for item in core_pattern.entries(Sysroot(host.root)) if not isinstance(item, Looked)]
-    assert item.path == at and item.expires["at"] == os.lstat(at).st_ctime_ns + 10 * 86400 * 10**9
+    assert item.path == at and item.expires(at)["at"] == os.lstat(at).st_ctime_ns + 10 * 86400 * 10**9
 
 
 def test_folder_that_is_not_there_is_said(host):

@@ -104,3 +104,13 @@ def test_host_without_the_codec_knows_what_the_name_says(tmp_path, monkeypatch):
     assert (entry["path"], entry["kind"], entry["complete"]) == (at, None, None) and "zstd" in entry["warnings"][0]
     assert (entry["process"]["comm"], entry["process"]["uid"]) == ("prog", 12)
     assert entry["process"]["signal"]["name"] == "SIGABRT"
+
+
+def test_folder_of_a_user_goes_by_the_rules_of_its_host(tmp_path):
+    at = stores.put(tmp_path, "/tmp/mine/core.1", elfwriter.process_core().to_bytes())
+    stores.put(tmp_path, "/usr/bin/systemd-tmpfiles")
+    stores.put(tmp_path, "/usr/lib/tmpfiles.d/tmp.conf", "q /tmp 1777 root root m:10d\n")
+    (entry,) = api.find([str(tmp_path) + "/tmp/mine"], sysroot=str(tmp_path)).entries
+    assert entry["store"] == "given" and entry["expires"]["at"] == os.stat(at).st_mtime_ns + 10 * 86400 * 10**9
+    (entry,) = api.find([at], sysroot=str(tmp_path / "tmp")).entries
+    assert entry["expires"] is None

@@ -248,3 +248,81 @@ def test_depth_and_number_of_folders_are_bounded(host, monkeypatch):
     assert [os.path.relpath(one.path, host.root) for one in host.of(Spotted)] == ["var/crash/1/2/3/vmcore"]
     monkeypatch.setattr(kdump, "MAX_FOLDERS", 1)
     assert host.of(Spotted) == [] and "too many folders" in host.of(Looked)[0].outcome
+
+
+class TestExpiry:
+    """What each service, and what else tidies the folder, deletes."""
+
+    def expires(self, host):
+        return {
+            os.path.relpath(entry["path"], host.root + "/var/crash").split("/")[0]: entry["expires"]
+            for entry in host.find(whole).entries
+        }
+
+    def doomed(self, host):
+        return sorted(name for name, expires in self.expires(host).items() if expires)
+
+    @pytest.mark.parametrize(
+        "settings, doomed",
+        [("KDUMP_NUM_DUMPS=3", ["202611230702"]),
+         ("KDUMP_NUM_DUMPS=1", ["202611230702", "202611230703", "202611231702"]),
+         ("KDUMP_NUM_DUMPS=4", []), ("KDUMP_NUM_DUMPS=0", []), ("", []), ("KDUMP_NUM_DUMPS=$(reboot)", []),
+         ("KDUMP_NUM_DUMPS=1\nNFS=vault:/x", [])],
+    )  # fmt: skip
+    def test_kdump_tools_keeps_a_number(self, host, settings, doomed):
+        host.put("/etc/default/kdump-tools", settings + "\n")
+        for name in ("202611230702", "202611230703", "202611231702", "kept"):
+            host.put("/var/crash/%s/dump.202611230702" % name)
+        assert self.doomed(host) == doomed
+        assert all("KDUMP_NUM_DUMPS" in self.expires(host)[name]["why"] for name in doomed)
+
+    @pytest.mark.parametrize(
+        "settings, doomed",
+        [("KDUMP_KEEP_OLD_DUMPS=2", ["2026-11-23-07-02"]), ("KDUMP_KEEP_OLD_DUMPS=3", []),
+         ("KDUMP_KEEP_OLD_DUMPS=0", []),
+         ("KDUMP_KEEP_OLD_DUMPS=-1", ["2026-11-23-07-02", "2026-11-23-07-03", "2026-11-24-07-02"]),
+         ("KDUMP_KEEP_OLD_DUMPS=1\nKDUMP_SAVEDIR=nfs://vault/x", [])],
+    )  # fmt: skip
+    def test_suse_keeps_a_number(self, host, settings, doomed):
+        host.put("/etc/sysconfig/kdump", 'KDUMP_SAVEDIR="file:///var/crash"\n%s\n' % settings)
+        for name in ("2026-11-23-07-02", "2026-11-23-07-03", "2026-11-24-07-02", "mine"):
+            host.put("/var/crash/%s/vmcore" % name)
+        assert self.doomed(host) == doomed
+        assert all("KDUMP_KEEP_OLD_DUMPS" in self.expires(host)[name]["why"] for name in doomed)
+
+    def test_cron_job_of_apport_deletes_folders_of_kernel_dumps(self, host):
+        host.put(
+            "/etc/cron.daily/apport",
+            "find /var/crash/. ! -name . -prune -type f -mtime +3 -exec rm -f -- '{}' \\;\n"
+            "find /var/crash/. ! -name . -prune -type d -regextype posix-extended -regex '.*/[0-9]{12}$' "
+            "\\( -mtime +7 \\) -exec rm -Rf -- '{}' \\;\n",
+        )
+        host.put("/var/crash/202611230702/dump.202611230702")
+        host.put("/var/crash/moved/vmcore")
+        os.utime(host.root + "/var/crash/202611230702", (LONG_AGO, LONG_AGO))
+        found = self.expires(host)
+        assert found["moved"] is None
+        assert found["202611230702"]["at"] == (LONG_AGO + 8 * 86400) * 10**9
+        assert "/etc/cron.daily/apport" in found["202611230702"]["why"]
+
+    def test_rule_of_tmpfiles_and_a_number_together(self, host):
+        host.put("/usr/bin/systemd-tmpfiles")
+        host.put("/usr/lib/tmpfiles.d/crash.conf", "d /var/crash 0755 root root m:30d\n")
+        host.put("/etc/default/kdump-tools", "KDUMP_NUM_DUMPS=1\n")
+        host.put("/var/crash/202611230702/dump.202611230702", age=LONG_AGO)
+        found = self.expires(host)["202611230702"]
+        assert found["at"] == (LONG_AGO + 30 * 86400) * 10**9
+        assert "crash.conf" in found["why"] and "KDUMP_NUM_DUMPS" in found["why"]
+
+
+def test_suses_first_readme_says_that_the_dump_is_not_there_yet(host):
+    """dracut/kdump-save writes it before the dump, which has its final name from the first byte."""
+    path = host.put("/var/crash/2026-11-23-07-02/vmcore", age=LONG_AGO)
+    readme = "This file will be overwritten when the dump is finished.\nIf you see this text the crash dump is likely"
+    host.put("/var/crash/2026-11-23-07-02/README.txt", readme + " incomplete.\n\nDump time: x\n")
+    (entry,) = host.find(whole).entries
+    assert (entry["complete"], entry["in_progress"]) == (False, False)
+    assert entry["incomplete_why"] == "kdump did not finish it: README.txt beside it was not overwritten yet"
+    os.utime(path, None)
+    (entry,) = host.find(whole).entries
+    assert entry["in_progress"] is True and entry["incomplete_why"].startswith("it is being written")

@@ -1,0 +1,180 @@
+# Copyright (c) The savedump authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Archive dumps of the target straight onto the control host, with nothing written to the target's disk.
+
+The session is in plugin_utils/_session.py, what passes in it in the core (remote/session.py, serve.py).
+"""
+
+from __future__ import annotations
+
+import time
+
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.savedump.toolkit.plugins.module_utils import _adapter
+from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core import errors, landing
+from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.remote.session import Broken, Failed
+from ansible_collections.savedump.toolkit.plugins.plugin_utils import (
+    _control,
+    _python,
+    _receiver,
+    _session,
+    _talk,
+    _verb,
+)
+
+display = Display()
+
+# What is a path on the target is text here.
+SPEC = {
+    **{name: {**option, **_verb._as_text(option)} for name, option in _adapter._SEARCH.items()},
+    **_adapter._FILTERS,
+    "src": {"type": "list", "elements": "str"},
+    "dest": {"type": "str", "required": True},
+    "store": {"type": "str", "default": ""},
+    "format": _adapter.ARCHIVE_SPEC["format"],
+    "level": {"type": "int"},
+    "whole_vmlinux": {"type": "bool", "default": False},
+    "gdb_scripts": {"type": "bool", "default": False},
+    "nice": {"type": "bool", "default": True},
+    "wait": {"type": "int", "default": 0},
+    "ignore_space": {"type": "bool", "default": False},
+    "stall_timeout": {"type": "int", "default": 60},
+    "retries": {"type": "int", "default": 3},
+    "bandwidth_limit": {"type": "bytes"},
+}
+_BETWEEN_TRIES_S = (2, 4, 8, 16, 30)
+_NOT_PERMITTED = 77
+
+
+class ActionModule(ActionBase):
+    """See modules/savedump_stream.py for the words."""
+
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp=None, task_vars=None):
+        """See ActionBase.run. A failure is returned, for an exception would pass by the task's failed_when."""
+        super().run(None, task_vars)
+        try:
+            return _adapter._plain(self._run(task_vars or {}))
+        except AnsibleConnectionFailure:
+            raise
+        except AnsibleError as error:
+            return {"failed": True, "msg": str(error)}
+
+    def _run(self, task_vars):
+        _found, given = self.validate_argument_spec(argument_spec=SPEC)
+        chosen, seen = _python.ask_target(self, task_vars)
+        able = [python for python in [chosen, *seen] if python and python.runs_core]
+        if not able:
+            raise AnsibleActionFail(_verb._no_python(seen, task_vars))
+        self._host = self._task.delegate_to or task_vars.get("inventory_hostname", "host")
+        self._given = given
+        self._left = given["retries"]
+        self._outcome = {"archives": [], "not_archived": [], "looked": [], "left_out": 0, "changed": False}
+        self._waiting = None
+        while True:
+            try:
+                with _session.opened(
+                    self, able[0].executable, given["stall_timeout"], given["bandwidth_limit"] or 0
+                ) as there:
+                    if self._go_on(there):
+                        return self._done()
+            except _talk.Refused as refused:
+                raise AnsibleActionFail(str(refused)) from refused
+            except Broken as broken:
+                self._again(broken)
+
+    def _again(self, broken):
+        if self._left <= 0:
+            raise AnsibleConnectionFailure(
+                "%s; %d dumps are here, and the next run begins with the others"
+                % (broken.message, len(self._outcome["archives"]))
+            ) from broken
+        wait = _BETWEEN_TRIES_S[min(self._given["retries"] - self._left, len(_BETWEEN_TRIES_S) - 1)]
+        self._left -= 1
+        display.warning("%s: %s; beginning this dump again in %d s" % (self._host, broken.message, wait))
+        time.sleep(wait)
+
+    def _go_on(self, there):
+        """Find what there is, once, and bring what is not here yet. What fails is told, and the others go on; False if
+        they need a new session for it."""
+        if self._waiting is None:
+            self._waiting = self._find(there)
+        while self._waiting:
+            path, named = self._waiting[0]
+            try:
+                self._outcome["archives"].append(self._stream(there, path))
+            except Broken:
+                raise
+            except Failed as error:
+                # A sweep without root rights meets other people's dumps; only a dump that was named must open.
+                self._leave_out(path, str(error), error.exit_status, named or error.exit_status != _NOT_PERMITTED)
+            except (errors.SavedumpError, OSError) as error:
+                self._leave_out(path, _control.sentence(error), getattr(error, "exit_status", 74), True)
+                del self._waiting[0]
+                return False
+            del self._waiting[0]
+        return True
+
+    def _find(self, there):
+        """[(path, whether it was named)] of all dumps that are wanted and whole."""
+        filters = {name: self._given[name] for name in _adapter._FILTERS if self._given[name]}
+        try:
+            report = there.find(self._given["src"] or (), self._given["sysroot"], filters)
+        except Failed as error:
+            raise AnsibleActionFail(str(error)) from error
+        self._outcome.update(looked=report["looked"], left_out=report.get("left_out", 0))
+        for each in report.get("unread", ()):
+            self._leave_out(each["path"], each["why"], each["exit_status"], True)
+        for entry in report["dumps"]:
+            if entry["in_progress"]:
+                why = "is still being written; archive it later"
+                self._leave_out(entry["path"], why, errors.Busy.exit_status, False)
+        named = frozenset(self._given["src"] or ())
+        return [(entry["path"], entry["path"] in named) for entry in report["dumps"] if not entry["in_progress"]]
+
+    def _stream(self, there, path):
+        given = self._given
+        progress = _receiver.Progress("%s: %s" % (self._host, path))
+        came = there.stream(
+            path,
+            landing.landing(given["dest"], self._host, path).folder,
+            search=_adapter._search_options(given),
+            format=given["format"],
+            level=given["level"],
+            store_folder=_control.here(given["store"]) or None,
+            debuginfod_urls=given["debuginfod_urls"],
+            nice=given["nice"],
+            wait=given["wait"],
+            ignore_space=given["ignore_space"],
+            dry_run=self._task.check_mode,
+            progress=lambda done, whole: progress.at("archived", done, max(done, whole)),
+        )
+        self._outcome["changed"] = self._outcome["changed"] or came.changed
+        display.vv("savedump: %s: %s" % (path, came.path), host=self._host)
+        return came.as_json()
+
+    def _leave_out(self, path, why, status, failed):
+        self._outcome["not_archived"].append({"dump": path, "why": why, "exit_status": status, "failed": failed})
+        display.warning("%s: not archived: %s" % (self._host, why if path in why else "%s: %s" % (path, why)))
+
+    def _done(self):
+        outcome = self._outcome
+        new = [each for each in outcome["archives"] if each["changed"]]
+        failed = [each for each in outcome["not_archived"] if each["failed"]]
+        words = "%d of %d dumps %s, %s over the link, %s were here already" % (
+            len(new),
+            len(outcome["archives"]) + len(outcome["not_archived"]),
+            "would be brought" if self._task.check_mode else "brought",
+            _adapter.in_bytes(sum(each["wire_bytes"] for each in new)),
+            _adapter.in_bytes(sum(each["saved_bytes"] for each in new)),
+        )
+        if failed:
+            outcome.update(failed=True)
+            words += "; NOT archived: %s" % failed[0]["why"]
+        return dict(outcome, msg=words if outcome["archives"] or outcome["not_archived"] else "no dumps found")

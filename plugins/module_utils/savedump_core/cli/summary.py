@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The words for what a collection brought, host by host (see ../summary.py), for the end of a play and of `savedump
+collect`."""
+
+import os
+import time
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+
+from ..model import Json
+from ..space import in_words
+from .say import printable
+
+# How many places, gaps or archives of one host are spelled out; the results hold all.
+_SPELLED = 20
+
+
+def lines(
+    outcomes: Mapping[str, Json], dest: Optional[str] = None, here: Optional[str] = None,
+    removed_here: Sequence[Json] = (), check_mode: bool = False, hint: str = "",
+) -> List[str]:  # fmt: skip
+    """The summary for a person, in printable characters whatever names the targets have. `here` is the directory to
+    which paths are shown relative; `hint` says how to look in another folder, if there was no dump on some host."""
+    text = []
+    width = max([len(host) for host in outcomes] + [4])
+    for host, each in outcomes.items():
+        first, more = _words(each, here)
+        text.append("%-*s  %s" % (width, host, first))
+        text.extend("%*s  %s" % (width, "", line) for line in more)
+    text += [""] + _removed_here(removed_here, here, check_mode) + _total(outcomes, dest, here, hint)
+    return [printable(line) for line in text]
+
+
+def _removed_here(removed: Sequence[Json], here: Optional[str], check_mode: bool) -> List[str]:
+    """What retention took away on this machine."""
+    if not removed:
+        return []
+    size = in_words(sum(each["size"] for each in removed))
+    verb = "Would remove here" if check_mode else "Removed here"
+    shown = ["  %s  (%s)" % (_near(each["path"], here), each["why"]) for each in removed[:_SPELLED]]
+    if len(removed) > _SPELLED:
+        shown.append("  and %d more" % (len(removed) - _SPELLED))
+    return ["%s: %s, %s" % (verb, _count(removed, "archive"), size)] + shown + [""]
+
+
+def _words(each: Json, here: Optional[str]) -> Tuple[str, List[str]]:
+    """(the line beside the host's name, more lines below it)."""
+    if each["status"] == "unreachable":
+        return "NOT REACHED: %s" % each["errors"][0], []
+    more = []
+    if not each["dumps"] and not each["archives"]:
+        if each["errors"]:
+            return "FAILED: %s" % each["errors"][0], ["FAILED: %s" % error for error in each["errors"][1:]]
+        first = "no dumps that were asked for, %d others" % each["left_out"] if each["left_out"] else "no dumps"
+        return first, _looked(each["looked"])
+    if not each["archives"]:
+        first = "%s found" % _count(each["dumps"], "dump")
+        more = ["%s  %s" % (dump["path"], _about(dump)) for dump in each["dumps"][:_SPELLED]]
+    else:
+        size = sum(archive["size"] or archive["planned_size"] or 0 for archive in each["archives"])
+        planned = any(archive["sha256"] is None for archive in each["archives"])
+        first = "%s%s%s" % (
+            _count(each["archives"], "archive"),
+            " would be made, reading " if planned else ", ",
+            in_words(size),
+        )
+        estimated = sum(archive["estimated_size"] or 0 for archive in each["archives"])
+        if planned and estimated:
+            first += ", about %s when packed" % in_words(estimated)
+        if not each["changed"]:
+            first += ", nothing new"
+        for archive in each["archives"][:_SPELLED]:
+            more.extend(_archive_words(archive, here))
+    if each["left_out"]:
+        first += "; %d not asked for" % each["left_out"]
+    more.extend("not archived: %s" % words for words in each["left"][:_SPELLED])
+    would = "would remove there" if any(archive["sha256"] is None for archive in each["archives"]) else "removed there"
+    more.extend("%s: %s" % (would, path) for path in each["removed"][:_SPELLED])
+    more.extend("kept there: %s" % kept["why"] for kept in each["kept"][:_SPELLED])
+    more.extend("FAILED: %s" % error for error in each["errors"])
+    return first, more
+
+
+def _archive_words(archive: Json, here: Optional[str]) -> List[str]:
+    if archive["path"]:
+        where = _near(archive["path"], here)
+    else:
+        where = "%s -> %s" % (archive["dump"], archive["on_target"])
+    state = [archive["what"]]
+    if archive["verified"]:
+        state.append("verified")
+    elif archive["verified"] is False:
+        state.append("DAMAGED")
+    if archive["gaps"]:
+        state.append("INCOMPLETE")
+    filled = ["  filled: %s" % words for words in archive["filled"][:_SPELLED]]
+    return ["%s  (%s)" % (where, ", ".join(state))] + filled + [
+        "  lacks %s" % gap if "not whole" not in gap else "  %s" % gap for gap in archive["gaps"][:_SPELLED]
+    ]
+
+
+def _looked(looked: Iterable[Json]) -> List[str]:
+    """Places with the same outcome on one line: a sweep looks into dozens of folders."""
+    by_outcome: Dict[str, List[str]] = {}
+    for place in looked:
+        by_outcome.setdefault(str(place["outcome"]), []).append(str(place["where"]))
+    return [
+        "looked in %s%s: %s"
+        % (
+            ", ".join(places[:_SPELLED]),
+            " and %d more" % (len(places) - _SPELLED) if len(places) > _SPELLED else "",
+            outcome,
+        )
+        for outcome, places in by_outcome.items()
+    ]
+
+
+def _about(dump: Json) -> str:
+    words = [dump["what"]]
+    if dump["size"] is not None:
+        words.append(in_words(dump["size"]))
+    if dump["mtime_ns"]:
+        words.append(time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(dump["mtime_ns"] // 10**9)))
+    if dump["in_progress"]:
+        words.append("BEING WRITTEN")
+    elif dump["truncated"]:
+        words.append("NOT WHOLE: %s" % dump["truncated"])
+    return "(%s)" % ", ".join(words)
+
+
+def _total(outcomes: Mapping[str, Json], dest: Optional[str], here: Optional[str], hint: str) -> List[str]:
+    archives = [archive for each in outcomes.values() for archive in each["archives"]]
+    home = [archive for archive in archives if archive["path"]]
+    parts = []
+    if home:
+        parts.append(
+            "%s in %s (%s)"
+            % (_count(home, "archive"), _near(dest, here), in_words(sum(archive["size"] for archive in home)))
+        )
+    gaps = [archive for archive in archives if archive["gaps"]]
+    if gaps:
+        parts.append("%d incomplete" % len(gaps))
+    for status, words in (("no-dumps", "without dumps"), ("unreachable", "not reached"), ("failed", "failed")):
+        number = sum(1 for each in outcomes.values() if each["status"] == status)
+        if number:
+            parts.append("%d of %s %s" % (number, _count(list(outcomes), "host"), words))
+    text = ["%s." % "; ".join(parts)] if parts else []
+    wire, saved = (sum(each[key] for each in outcomes.values()) for key in ("wire_bytes", "saved_bytes"))
+    if home and (wire or saved):
+        here_already = "; %s not sent, being here already" % in_words(saved) if saved else ""
+        text.append("Sent over the wire: %s%s." % (in_words(wire), here_already))
+    if hint and any(each["status"] == "no-dumps" for each in outcomes.values()):
+        text.append("To look in another folder:  %s" % hint)
+    if home:
+        first = _near(home[0]["path"], here)
+        text.append("To open one:  tar -xf %s && %s/%s" % (first, home[0]["top"], home[0]["opener"]))
+    return text
+
+
+def _near(path: Any, here: Optional[str]) -> Any:
+    """`path` relative to `here` if it lies below it."""
+    if path and here and path.startswith(here.rstrip("/") + "/"):
+        return os.path.relpath(path, here)
+    return path
+
+
+def _count(items: Sequence[Any], noun: str) -> str:
+    return "%d %s%s" % (len(items), noun, "" if len(items) == 1 else "s")
