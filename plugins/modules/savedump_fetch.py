@@ -72,8 +72,8 @@ options:
     default: 3
   bandwidth_limit:
     description:
-      - Bytes per second, such as V(10M) for 10 MiB, that this file may take; at least V(1K). Hosts that are fetched from
-        at the same time have as much each.
+      - Bytes per second, such as V(10M) for 10 MiB, that this file may take; at least V(1K). Hosts that are fetched
+        from at the same time have as much each.
       - Left out or V(0), there is no limit.
     type: bytes
 seealso:
