@@ -127,7 +127,7 @@ def archive(
 
     archive_format = archiving.choose_format(format)
     _check_level(archive_format, level)
-    with _alone(path, dry_run, wait, on_wait), planned(path, search, debuginfod) as ready:
+    with alone(path, dry_run, wait, on_wait), planned(path, search, debuginfod) as ready:
         plan = ready.plan
         target, existing = None, None
         if output != STDOUT:
@@ -158,10 +158,10 @@ def archive(
 
 
 @contextmanager
-def _alone(
-    path: str, dry_run: bool, wait: float, on_wait: Optional[Callable[[str], None]]
+def alone(
+    path: str, dry_run: bool, wait: float, on_wait: Optional[Callable[[str], None]] = None
 ) -> Iterator[None]:
-    """Nobody else archives this dump meanwhile."""
+    """Nobody else archives this dump meanwhile: others are waited for, `wait` seconds. Raises Busy after that."""
     from .lock import claimed
 
     try:

@@ -4,7 +4,8 @@ Nothing is written to this host's disk: the code itself came over the pipe (remo
 
     {"verb": "find", "paths", "sysroot", "filters"}
         the document of `find --json`, and "unread": [{"path", "why", "exit_status"}] of what was named and is not there
-    {"verb": "stream", "path", "search", "debuginfod_urls", "codecs", "format", "level", "nice", "wait"}
+    {"verb": "stream", "path", "search", "debuginfod_urls", "codecs", "format", "level", "nice", "wait",
+     "dry_run"}
         what the archive will be: {"name", "size", "estimated_size", "complete", "missing", "dump", "codec",
                                    "files": [{"sha256", "size", "build_id", "role", "matched_by"}]}
         {"files": [sha256, …]}    a stream: a tar of these files, each under its SHA-256; then ask again
@@ -29,6 +30,7 @@ from .wire import frames, parcel
 _ALIVE_EVERY_S = 5.0
 # What comes from a package or an archive is unpacked here, in memory.
 _MEMORY = "/dev/shm"
+_EX_SOFTWARE = 70
 
 
 def main() -> None:
@@ -66,6 +68,11 @@ def serve(receiver: frames.Receiver, sender: frames.Sender) -> None:
                 return
             except OSError as error:
                 sender.failure(_named(error))
+            except Exception as error:  # what is not said here is lost
+                failure = SavedumpError("savedump itself failed there: %s: %s" % (type(error).__name__, error))
+                failure.exit_status = _EX_SOFTWARE
+                sender.failure(failure)
+                raise
 
 
 def _find(request: Json, _receiver: frames.Receiver, sender: frames.Sender) -> None:
@@ -90,7 +97,7 @@ def _stream(request: Json, receiver: frames.Receiver, sender: frames.Sender) -> 
         raise UsageError("the control host reads none of the codecs that this host writes")
     if request["nice"]:
         nice.lower()
-    with lock.claimed(request["path"], request["wait"]), api.planned(
+    with api.alone(request["path"], request["dry_run"], request["wait"]), api.planned(
         request["path"], SearchOptions(**options), _debuginfod(request)
     ) as ready:
         digests = archive.digests_of(ready.plan)

@@ -111,6 +111,7 @@ class Session:
             {
                 "verb": "stream", "path": path, "search": search._asdict(), "debuginfod_urls": list(debuginfod_urls),
                 "format": archive_format, "level": level, "nice": nice, "wait": wait,
+                "dry_run": dry_run,
                 "codecs": [codec.NAME for codec in (compression.zstd, compression.gzip) if codec.available()],
             }  # fmt: skip
         )

@@ -23,6 +23,8 @@ MAX_DATA = 1 << 20
 MAX_DOCUMENT = 64 << 20
 MAX_FAILURE = 1 << 16
 _MAX_WORDS = 4000
+# Half a day at one in five seconds. No dump takes so long to be read.
+_MAX_ALIVE = 8640
 
 
 class Broken(SavedumpError):
@@ -94,7 +96,7 @@ class Receiver:
         return Stream(self._next)
 
     def _next(self) -> Frame:
-        while True:
+        for _turn in range(_MAX_ALIVE):
             kind, size = _HEAD.unpack(self._exactly(_HEAD.size))
             if size > {DOCUMENT: MAX_DOCUMENT, FAILURE: MAX_FAILURE, DATA: MAX_DATA}.get(kind, 0):
                 raise Broken("a frame %r of %d bytes came" % (kind, size))
@@ -103,6 +105,7 @@ class Receiver:
                 raise _failed(_document(data))
             if kind != ALIVE:
                 return Frame(kind, data)
+        raise Broken("the other host says that it lives, and nothing else")
 
     def _exactly(self, size: int) -> bytes:
         parts = []

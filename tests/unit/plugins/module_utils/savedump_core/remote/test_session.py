@@ -164,6 +164,11 @@ def test_failure_there_is_told_and_the_session_goes_on(core, search, tmp_path):
         with pytest.raises(Failed) as caught:
             there.find(filters={"newer_than": "the day before"})
         assert caught.value.exit_status == 64
+        os.mkfifo(str(tmp_path / "fifo"))
+        for path, status in ((str(tmp_path / "fifo"), 65), ("/dev/null", 65), (str(tmp_path), 65)):
+            with pytest.raises(Failed) as caught:
+                there.stream(path, str(tmp_path))
+            assert (caught.value.exit_status, path in str(caught.value)) == (status, True)
         assert there.stream(core, str(tmp_path), search).complete
         (tmp_path / "file").write_bytes(b"")
         with pytest.raises(OSError):

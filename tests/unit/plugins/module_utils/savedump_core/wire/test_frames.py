@@ -70,6 +70,11 @@ def test_nonsense_breaks_the_session(sent):
         frames.Receiver(io.BytesIO(sent).read).document()
 
 
+def test_other_end_that_only_lives_is_not_waited_for_for_ever():
+    with pytest.raises(frames.Broken, match="nothing else"):
+        frames.Receiver(io.BytesIO(struct.pack(">cI", b"A", 0) * 10000).read).document()
+
+
 def test_stream_that_ends_early_is_broken():
     pipe, sender, receiver = pair()
     sender.write(b"half")
