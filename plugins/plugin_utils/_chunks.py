@@ -16,6 +16,7 @@ SMALLEST = 4 << 20
 _MOST = 1 << 16
 # A line of ours has 80 bytes. More than this without an end is no list.
 _LONGEST_LINE = 4096
+_MORE_LINES = 1000
 
 
 def size_for(length):
@@ -43,13 +44,14 @@ class Comparison:
         self._receiver = receiver
         self._lacking = []
         self._text = b""
+        self._lines = 0
 
     def begin(self):
         """A new list comes, from ``at``."""
-        self._text = b""
+        self._text, self._lines = b"", 0
 
     def take(self, data):
-        """The next bytes of the list."""
+        """The next bytes of the list. Raises NoList."""
         *lines, self._text = (self._text + data).split(b"\n")
         for line in lines:
             if line.strip() == b"savedump-none":
@@ -57,8 +59,9 @@ class Comparison:
             sha256 = _far_end.listed(line)
             if sha256 and self.at < self.length:
                 self._compare(sha256)
-        if len(self._text) > _LONGEST_LINE:
-            raise NoList("a line without end came instead of a list of hashes")
+        self._lines += len(lines)
+        if len(self._text) > _LONGEST_LINE or self._lines > self.length // self.chunk + _MORE_LINES:
+            raise NoList("something without end came instead of a list of hashes")
 
     def _compare(self, sha256):
         length = min(self.chunk, self.length - self.at)

@@ -22,6 +22,8 @@ _GOING_ON = 4 << 20
 _PAUSES_S = (2, 4, 8, 16, 30)
 # What a command line bears; a .part that differs in more places is repaired by several.
 _RANGES = 500
+# What a login may print around what was asked for.
+_MORE_LINES = 1000
 # Without a stream, so many chunks are hashed by one command, for some plugins limit the time of one.
 _SLICE = 64
 
@@ -55,6 +57,8 @@ class Link:
         def take(data):
             heard["end"] = (heard["end"] + data)[-4096:]
             heard["lines"] += data.count(b"\n")
+            if heard["lines"] > length // _far_end.HASH_STEP + _MORE_LINES:
+                raise _ways.Broken("more came than a hash")
             self._progress.at("hashed there", min(length, heard["lines"] * _far_end.HASH_STEP), length)
 
         def step(way):
@@ -101,6 +105,8 @@ class Link:
             receiver.take(data)
             came = receiver.wire - before
             self._moved += came
+            if len(receiver.rest) == _receiver.REST_KEPT:
+                raise _ways.Broken("more came than was asked for")
             self._pace.passed(came)
             self._progress.at("fetched", receiver.size - receiver.left, receiver.size)
 

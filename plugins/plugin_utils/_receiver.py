@@ -17,7 +17,7 @@ display = Display()
 
 _BLOCK = 1 << 20
 # After the file's bytes the far end prints one line of its own.
-_REST_KEPT = 4096
+REST_KEPT = 4096
 _FIRST_WORD_S, _LONGEST_SILENCE_S = 10, 320
 # As much as may come at once under a bandwidth limit, and for how long a pause may be made up for afterwards.
 _BURST_S = 0.25
@@ -69,7 +69,7 @@ class Receiver:
             start, view = start + len(piece), view[len(piece) :]
             self.missing[:1] = [(start, end)] if start < end else []
         if view:
-            self.rest = (self.rest + bytes(view))[:_REST_KEPT]
+            self.rest = (self.rest + bytes(view))[:REST_KEPT]
 
     def _write(self, offset, data):
         if offset < self._hashed:

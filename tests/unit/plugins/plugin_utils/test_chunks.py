@@ -113,6 +113,9 @@ def test_no_list(receiver):
     assert not comparison.possible
     with pytest.raises(_chunks.NoList):
         comparison.take(bytes(1 << 16))
+    comparison.begin()
+    with pytest.raises(_chunks.NoList):
+        comparison.take(b"savedump-going\n" * 5000)
 
 
 @pytest.mark.parametrize("size", [0, 1, 1 << 30, 1 << 38, (1 << 38) + 1, 1 << 43])

@@ -228,6 +228,25 @@ def test_the_hash_of_the_whole_survives_a_cut(fetch):
     assert link.hash(10) == hashlib.sha256(CONTENT[:10]).hexdigest()
 
 
+def test_a_target_that_says_more_than_it_was_asked_for(fetch, monkeypatch):
+    """Without end, whatever it was asked: it is not listened to for ever."""
+    link, _receiver_ = fetch()
+
+    def endless(action, way, command, take, stall, block=None):
+        if " send " in command:
+            take(CONTENT)
+        for _ in range(1 << 20):
+            take(b"savedump-going\n" * 1000)
+        pytest.fail("still listening")
+
+    monkeypatch.setattr(_link._ways, "stream", endless)
+    with pytest.raises(AnsibleConnectionFailure, match="more came than a hash"):
+        link.hash(len(CONTENT))
+    os.unlink(fetch.place.part)
+    _link_, receiver = fetch()
+    assert len(receiver.rest) < 5000
+
+
 def test_hashing_that_always_breaks_ends(fetch):
     link, _receiver_ = fetch()
     link._action.script = [50] * 10
