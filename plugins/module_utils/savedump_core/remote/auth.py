@@ -137,8 +137,7 @@ def _offers(library: Any, where: Target, keyring: Keyring, tried: List[str]) -> 
                 usual.append(_Offer(path, key))
         for key in () if where.only_these_keys else held.values():
             yield _Offer("the agent's %s" % key.get_name(), key)
-        for offer in usual:
-            yield offer
+        yield from usual
         for path in locked:
             why = "its passphrase was not given"
             try:

@@ -188,8 +188,7 @@ def _lines(path: str, folder: str, depth: int) -> Iterator[str]:
         for word in match.group(1).replace('"', "").split():
             pattern = os.path.join(folder, os.path.expanduser(word))
             for name in sorted(glob.glob(pattern)) if depth < _MAX_DEPTH else ():
-                for included in _lines(name, folder, depth + 1):
-                    yield included
+                yield from _lines(name, folder, depth + 1)
         yield block
 
 
