@@ -6,12 +6,13 @@ To add one: a file with these two names, and a line in STORES.
 """
 
 import os
+from functools import partial
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple, Union
 
 from ..errors import SavedumpError, ToolMissing
 from ..model import Json
 from ..sysroot import Sysroot
-from . import abrt, apport, core_dump_handler, core_pattern, given, kdump, pstore, systemd_coredump
+from . import _crew, abrt, apport, core_dump_handler, core_pattern, given, kdump, pstore, systemd_coredump
 from .filters import Filters, keeps, too_old
 from .place import Log, Looked, Spotted, Told, text_of
 
@@ -91,22 +92,20 @@ class Search:
 
     def __iter__(self) -> Iterator[Json]:
         seen: Set[int] = set()
-        sites = self._sites()
-        while sites:
-            site = sites.pop()
+        for site, facts in _crew.spread(self._sites(), self._facts):
             if site.inode is not None and site.inode in seen:
                 continue
             if too_old(self._filters, site.mtime_ns):
                 self._left_out += 1
                 continue
-            entry = self._entry(site)
+            entry = self._entry(site, facts)
             if entry is None:
                 continue
             first = min(entry["parts"], default=site.path)
             if first < site.path:
                 # A split set is called by its first file, whichever was written last.
                 moved = site._replace(path=first, mtime_ns=_status(first)[1])
-                entry = self._entry(moved) or entry
+                entry = self._entry(moved, partial(self._facts, moved)) or entry
                 seen.update(filter(None, (_inode(first),)))
             # The parts of a set are one dump.
             seen.update(filter(None, [site.inode] + [_inode(part) for part in entry["parts"]]))
@@ -150,13 +149,23 @@ class Search:
         sites.sort(key=lambda site: (-site.mtime_ns, site.path), reverse=True)
         return sites
 
-    def _entry(self, site: _Site) -> Optional[Json]:
+    def _facts(self, site: _Site) -> Optional[Json]:
+        """Raises what describe() raises."""
+        # Before it is read: that may be the last access that counts.
+        expires = self._expires(site)
+        facts = self._describe(site.path, site.like.spotted.sure or site.path in self._named)
+        return None if facts is None else dict(facts, expires=expires)
+
+    @staticmethod
+    def _expires(site: _Site) -> Optional[Json]:
+        expires = site.like.spotted.expires
+        return expires(site.path) if expires is not None else None
+
+    def _entry(self, site: _Site, read: _crew.Work) -> Optional[Json]:
         spotted, path = site.like.spotted, site.path
         named = path in self._named
-        # Before it is read: that may be the last access that counts.
-        expires = spotted.expires(path) if spotted.expires is not None else None
         try:
-            facts = self._describe(path, spotted.sure or named)
+            facts = read()
         except OSError as error:
             if spotted.sure or named or site.like.store != given.NAME:
                 self._failed(site, error.strerror or str(error))
@@ -167,14 +176,11 @@ class Search:
             if spotted.tell is None or not spotted.sure:
                 self._failed(site, str(error))
                 return None
-            facts = _unread_facts(path, str(error))
+            facts = dict(_unread_facts(path, str(error)), expires=self._expires(site))
         except SavedumpError as error:
             self._failed(site, str(error))
             return None
-        if facts is None:
-            return None
-        facts["expires"] = expires
-        return self._with_told(site, facts)
+        return None if facts is None else self._with_told(site, facts)
 
     def _with_told(self, site: _Site, facts: Json) -> Json:
         spotted, path = site.like.spotted, site.path
