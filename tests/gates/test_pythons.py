@@ -2,6 +2,8 @@
 """The unit tests on other Pythons than the one that runs this: 3.6 has the last word on what the core may use."""
 
 import os
+import pathlib
+import tempfile
 
 import pytest
 
@@ -28,10 +30,13 @@ def test_unit_tests(version, tmp_path):
         # The pip that came with 3.6 takes the newest release of everything, for whatever Python it is.
         checkout.succeed(*pip + ["pip==21.3.1"])
     checkout.succeed(*pip + ["pytest", "pytest-xdist", "pyelftools==0.32"])
-    # Python 3.6 knows no other place for bytecode than beside the source.
-    clone = checkout.copy(tmp_path / "clone")
-    output = checkout.succeed(
-        tmp_path / "venv/bin/python", "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", *TESTS[version],
-        cwd=str(clone), env=dict(os.environ, PYTHONPYCACHEPREFIX=str(tmp_path / "bytecode")),
-    )  # fmt: skip
+    # Python 3.6 knows no other place for bytecode than beside the source. pytest's own folders are for their owner
+    # only, and some tests run the code as another user.
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        clone = checkout.copy(pathlib.Path(folder) / "clone")
+        output = checkout.succeed(
+            tmp_path / "venv/bin/python", "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", *TESTS[version],
+            cwd=str(clone),
+        )  # fmt: skip
     assert " passed" in output.splitlines()[-1], output
