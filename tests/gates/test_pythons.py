@@ -10,8 +10,9 @@ import pytest
 from support import checkout, machine
 
 _CORE = "tests/unit/plugins/module_utils/savedump_core/"
-# The floor with all but what hostile input costs, the newest with the rooms that lean on the standard library. What lies between is held by
-# the play's own test, which has hosts of every Python, and by sanity, which imports every module on each.
+# The floor with all but what hostile input costs, the newest with the rooms that lean on the standard library. What
+# lies between is held by the play's own test, which has hosts of every Python, and by sanity, which imports every
+# module on each.
 TESTS = {
     "3.6": ["tests/unit", "-k", "not hostile"],
     "3.13": [_CORE + room for room in ("cli", "compression", "remote", "stores", "web", "wire", "test_main.py")],
