@@ -182,14 +182,15 @@ def test_a_part_that_is_longer_than_the_file(newest):
 
 
 def test_a_source_that_changes_while_it_is_read(newest):
-    host = newest.fleet.hosts["host1"]
-    with a_file(host, 4 << 20):
-        with meanwhile(lambda: newest.run("host1", src="/root/big", bandwidth_limit="2M")) as running:
+    """Four times as long as what ssh and the kernel's buffers hold, so that the sender cannot be done with it already."""
+    host, size = newest.fleet.hosts["host1"], 24 << 20
+    with a_file(host, size):
+        with meanwhile(lambda: newest.run("host1", src="/root/big", bandwidth_limit="8M")) as running:
             until(lambda: came(newest, host) > 1 << 20, running)
             host.run("echo more >> /root/big")
         (result,) = running.result().results
     assert result.outcome == "failed" and "changed while it was read" in result.values["msg"], str(running.result())
-    assert result.values["wire_bytes"] == 4 << 20
+    assert result.values["wire_bytes"] == size
     assert list((newest.dest / "host1").iterdir()) == []
 
 
