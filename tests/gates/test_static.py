@@ -1,25 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gates that read the code without running it. Each is run on a copy of the checkout, so that it sees what a clone
-would hold; and each is shown, on another copy with a fault planted, to be able to fail.
+"""The gates that read the code without running it: sessions of noxfile.py. Each is run on a copy of the checkout, so
+that it sees what a clone would hold; and each is shown, on another copy with a fault planted, to be able to fail.
 """
+
+import json
+import re
 
 import pytest
 
 from support import checkout
-
-ON_TARGETS = ("plugins/module_utils", "plugins/modules")
-
-GATES = {
-    # The floor is RHEL 8's platform Python. compression.zstd (3.14) is tried, and done without.
-    "vermin": ("vermin", "--target=3.6-", "--violations", "--no-tips")
-    + ("--exclude", "compression", "--exclude", "compression.zstd")
-    + ON_TARGETS,
-    "ruff": ("ruff", "check", "--no-cache", "."),
-    "mypy": ("mypy", "--no-error-summary"),
-    "yamllint": ("yamllint", "--strict", "."),
-    "ansible-lint": ("ansible-lint", "--offline", "--profile", "production", "--strict", "--nocolor"),
-    "shellcheck": ("shellcheck", "--external-sources", "collect-dumps", "run-tests", ".ci/run", "tools/bootstrap.sh"),
-}
 
 # gate: (file, text appended to it). Each is a mistake that the gate is there for.
 FAULTS = {
@@ -35,8 +24,8 @@ FAULTS = {
 }
 
 
-def command(gate, tree):
-    return checkout.run(*GATES[gate], cwd=str(tree))
+def nox(gate, tree):
+    return checkout.run(checkout.tool("nox"), "-s", gate, cwd=str(tree))
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +33,28 @@ def clean_tree(tmp_path_factory):
     return checkout.copy(tmp_path_factory.mktemp("clean"))
 
 
-@pytest.mark.parametrize("gate", sorted(GATES))
+@pytest.mark.parametrize("gate", sorted(FAULTS))
 def test_passes(gate, clean_tree):
-    result = command(gate, clean_tree)
+    result = nox(gate, clean_tree)
     if result.returncode != 0:
         pytest.fail(result.stdout, pytrace=False)
 
 
-@pytest.mark.parametrize("gate", sorted(GATES))
+@pytest.mark.parametrize("gate", sorted(FAULTS))
 def test_can_fail(gate, tmp_path):
     tree = checkout.copy(tmp_path)
     name, text = FAULTS[gate]
     with (tree / name).open("a") as stream:
         stream.write(text)
-    result = command(gate, tree)
+    result = nox(gate, tree)
     assert result.returncode != 0
     # It failed for what was planted, not because the tool would not start.
     assert name in result.stdout
+
+
+def test_every_gate_is_run_by_a_test():
+    """Those above, or the session named in another file of this folder."""
+    sessions = json.loads(checkout.succeed(checkout.tool("nox"), "--list", "--json"))
+    texts = "".join(path.read_text() for path in (checkout.CHECKOUT / "tests" / "gates").glob("test_*.py"))
+    elsewhere = set(re.findall(r'"nox"\), "-s", "([\w-]+)"', texts))
+    assert {session["name"] for session in sessions} == set(FAULTS) | elsewhere

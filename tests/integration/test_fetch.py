@@ -182,7 +182,7 @@ def test_a_part_that_is_longer_than_the_file(newest):
 
 
 def test_a_source_that_changes_while_it_is_read(newest):
-    """Four times as long as what ssh and the kernel's buffers hold, so that the sender cannot be done with it already."""
+    """Longer than what ssh and the kernel's buffers hold, so that the sender cannot be done with it already."""
     host, size = newest.fleet.hosts["host1"], 24 << 20
     with a_file(host, size):
         with meanwhile(lambda: newest.run("host1", src="/root/big", bandwidth_limit="8M")) as running:

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds for all tests: how they are spread over processors, and the loop of the quick ones."""
+
+import pytest
+
+# Seconds. Two thirds of the unit tests are below it, and take half a minute together.
+QUICK = 0.1
+SECONDS = "savedump/seconds"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--quick",
+        action="store_true",
+        help="only tests that took less than %s s when they last ran here, and those that never did" % QUICK,
+    )
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Stopwatch(config), "savedump-seconds")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    # One process has the fleet's hosts, the debuggers and all that waits; the others have the rest meanwhile.
+    for item in items:
+        if "/tests/integration/" in str(item.fspath):
+            item.add_marker(pytest.mark.xdist_group("hosts"))
+    if config.getoption("--quick"):
+        seconds = config.cache.get(SECONDS, {})
+        slow = [item for item in items if seconds.get(item.nodeid, 0) >= QUICK]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if seconds.get(item.nodeid, 0) < QUICK]
+
+
+class Stopwatch:
+    """Keeps, in pytest's cache, how long each test took when it last passed."""
+
+    def __init__(self, config):
+        self._cache = getattr(config, "cache", None)
+        self._seconds = {}
+
+    def pytest_runtest_logreport(self, report):
+        # xdist adds the group's name to the identifier.
+        name = report.nodeid.split("@")[0]
+        self._seconds[name] = self._seconds.get(name, 0) + report.duration
+
+    def pytest_sessionfinish(self):
+        if self._cache is not None and self._seconds:
+            self._cache.set(SECONDS, dict(self._cache.get(SECONDS, {}), **self._seconds))
