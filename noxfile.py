@@ -5,6 +5,7 @@ They run in the environment that ./run-tests makes, with the tools that tools/re
 one of them on a clean copy of the checkout (tests/gates), and shows for each on another copy that it can fail.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -57,3 +58,35 @@ def shellcheck(session):
     """Shell scripts."""
     scripts = ("collect-dumps", "run-tests", ".ci/run", "tools/bootstrap.sh")
     session.run("shellcheck", "--external-sources", *scripts, external=True)
+
+
+def ansible_test(session, *words):
+    session.run(sys.executable, "-m", "support.ansible_test", *words, *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
+def sanity(session):
+    """ansible-test sanity: every check that runs here, on every Python that is at hand."""
+    ansible_test(session, "sanity")
+
+
+@nox.session(name="ansible-units")
+def ansible_units(session):
+    """ansible-test units: the tests of the control side."""
+    ansible_test(session, "units", "--python", "%d.%d" % sys.version_info[:2], "tests/unit/plugins/plugin_utils/")
+
+
+@nox.session(name="ansible-integration")
+def ansible_integration(session):
+    """ansible-test integration: the modules on this host."""
+    ansible_test(session, "integration")
+
+
+@nox.session(default=False)
+def coverage(session):
+    """Which lines of the core the unit tests run: build/coverage/html. No gate; docs/coverage.md says what is not."""
+    shutil.rmtree("build/coverage", ignore_errors=True)
+    run(session, "coverage", "run", "-m", "pytest", "-c", "pyproject.toml", "-q", "-n", "auto", "tests/unit")
+    run(session, "coverage", "combine", "-q")
+    run(session, "coverage", "html", "-q")
+    run(session, "coverage", "report")

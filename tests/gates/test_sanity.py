@@ -1,55 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ansible-test sanity: the checks that every collection on Galaxy is held to, on every Python that is at hand."""
-
-import os
-import pathlib
-import shutil
+"""What every collection on Galaxy is held to: ansible-test's checks, on every Python that is at hand, and its way to run
+tests.
+"""
 
 import pytest
 
-from support import checkout, machine
+from support import checkout
 
-# ansible-test asks for one of these by the version of pip that it pins: ansible-core 2.16-2.17, 2.18-2.19, 2.20 on.
-GET_PIP = ("get_pip_23_1_2.py", "get_pip_24_2.py", "get_pip_25_2.py")
-
-# What Ansible loads or Galaxy reads. The links of a plain clone (.collections, savedump_core) are no part of that.
-COLLECTION = ("plugins/", "roles/", "playbooks/", "meta/", "changelogs/", "galaxy.yml", "README.md")
-COLLECTION += (".gitignore", "tests/config.yml")
+pytestmark = pytest.mark.slow
 
 
-def home_for_ansible_test():
-    """A home folder whose caches make the second run quick.
-
-    ansible-test hands HOME and PATH on to what it starts, and none of pip's variables: so pip's settings are put
-    where pip looks for them in a home.
-    """
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    home = cache / "savedump" / "ansible-test"
-    get_pip = home / ".ansible" / "test" / "cache"
-    get_pip.mkdir(parents=True, exist_ok=True)
-    for name in GET_PIP:
-        shutil.copy(str(checkout.CHECKOUT / "tools" / "ansible_test_get_pip.py"), str(get_pip / name))
-    pip = home / ".config" / "pip"
-    pip.mkdir(parents=True, exist_ok=True)
-    (pip / "pip.conf").write_text(machine.pip_conf(machine.pip_settings()), encoding="utf-8")
-    return home
+def test_sanity():
+    checkout.succeed(checkout.tool("nox"), "-s", "sanity")
 
 
-def path_with_interpreters():
-    """PATH with every interpreter at hand in front: real ones, because ansible-test cannot use pyenv's shims."""
-    pythons = [machine.interpreter(version) for version in machine.VERSIONS]
-    folders = [os.path.dirname(python) for python in pythons if python]
-    kept = [folder for folder in os.environ["PATH"].split(os.pathsep) if not folder.endswith("/shims")]
-    return os.pathsep.join([os.path.dirname(checkout.tool("ansible-test"))] + folders + kept)
-
-
-@pytest.mark.slow
-def test_sanity(tmp_path):
-    # It refuses any other place than ansible_collections/NAMESPACE/NAME.
-    tree = checkout.copy(tmp_path / "ansible_collections" / "savedump" / "toolkit", only=COLLECTION)
-    environment = dict(os.environ, HOME=str(home_for_ansible_test()), PATH=path_with_interpreters())
-    for name in ("ANSIBLE_CONFIG", "ANSIBLE_COLLECTIONS_PATH"):
-        environment.pop(name, None)
-    checkout.succeed(
-        checkout.tool("ansible-test"), "sanity", "--venv", "--color", "no", cwd=str(tree), env=environment
+def test_sanity_can_fail(tmp_path):
+    tree = checkout.copy(tmp_path)
+    module = tree / "plugins/modules/savedump_info.py"
+    module.write_text(module.read_text().replace("\noptions:\n", "\noptions:\n  planted: {description: Nothing.}\n"))
+    name = str(module.relative_to(tree))
+    result = checkout.run(
+        checkout.tool("nox"), "-s", "sanity", "--", "--test", "validate-modules", name, cwd=str(tree)
     )
+    assert result.returncode != 0 and "planted" in result.stdout, result.stdout
+
+
+def test_units():
+    assert " passed" in checkout.succeed(checkout.tool("nox"), "-s", "ansible-units")
+
+
+def test_integration():
+    assert "All assertions passed" in checkout.succeed(checkout.tool("nox"), "-s", "ansible-integration")
