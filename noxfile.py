@@ -57,7 +57,27 @@ def ansible_lint(session):
 def shellcheck(session):
     """Shell scripts."""
     scripts = ("collect-dumps", "run-tests", ".ci/run", "tools/bootstrap.sh")
+    scripts += tuple("tools/packaging/" + name for name in ("rpm/savedump.sh", "debian/postinst", "debian/prerm"))
     session.run("shellcheck", "--external-sources", *scripts, external=True)
+
+
+@nox.session(name="docs-lint")
+def docs_lint(session):
+    """Documentation of modules, actions and roles: markup, links, names."""
+    words = "--plugin-docs --validate-collection-refs all --disallow-unknown-collection-refs --check-extra-docs-refs"
+    run(session, "antsibull-docs", "lint-collection-docs", *words.split(), "--skip-rstcheck", ".")
+
+
+@nox.session(name="changelog-lint")
+def changelog_lint(session):
+    """Fragments of the changelog."""
+    run(session, "antsibull-changelog", "lint")
+
+
+@nox.session
+def docs(session):
+    """The site, without a warning: build/site/index.html."""
+    session.run(sys.executable, "tools/make_site.py", "build/site")
 
 
 def ansible_test(session, *words):
@@ -82,10 +102,20 @@ def ansible_integration(session):
     ansible_test(session, "integration")
 
 
+@nox.session(name="galaxy-importer")
+def galaxy_importer(session):
+    """What Galaxy and Automation Hub run on what is uploaded."""
+    shutil.rmtree("build/galaxy", ignore_errors=True)
+    run(session, "ansible-galaxy", "collection", "build", "--output-path", "build/galaxy")
+    (tarball,) = Path("build/galaxy").glob("*.tar.gz")
+    session.run(sys.executable, "tools/packaging/galaxy_import.py", str(tarball))
+
+
 @nox.session(default=False)
 def coverage(session):
     """Which lines of the core the unit tests run: build/coverage/html. No gate; docs/coverage.md says what is not."""
     shutil.rmtree("build/coverage", ignore_errors=True)
+    session.env["COVERAGE_FILE"] = str(Path("build/coverage/data").absolute())
     run(session, "coverage", "run", "-m", "pytest", "-c", "pyproject.toml", "-q", "-n", "auto", "tests/unit")
     run(session, "coverage", "combine", "-q")
     run(session, "coverage", "html", "-q")

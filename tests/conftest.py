@@ -1,7 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What holds for all tests: how they are spread over processors, and the loop of the quick ones."""
 
+import os
+import sys
+
 import pytest
+
+# ansible-test does not read pyproject.toml, where pytest is told where to find what tests import.
+TESTS = os.path.dirname(os.path.abspath(__file__))
+for folder in (TESTS, os.path.join(os.path.dirname(TESTS), "plugins", "module_utils")):
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+from support import documents  # noqa: E402  (found by the lines above)
 
 # Seconds. Two thirds of the unit tests are below it, and take half a minute together.
 QUICK = 0.1
@@ -17,6 +28,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: see pyproject.toml")
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Stopwatch(config), "savedump-seconds")
 
@@ -32,6 +44,13 @@ def pytest_collection_modifyitems(config, items):
         slow = [item for item in items if seconds.get(item.nodeid, 0) >= QUICK]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if seconds.get(item.nodeid, 0) < QUICK]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def described():
+    """Every document that a test makes in this process is held against docs/schemas."""
+    with documents.watched():
+        yield
 
 
 class Stopwatch:

@@ -97,7 +97,7 @@ _stamp() {
     printf '%s\n' "$venv"
     readlink -f -- "$venv/bin/python"
     cat "$checkout"/tools/requirements-run.txt "$checkout"/tools/requirements-optional.txt
-    [ "$1" = run ] || cat "$checkout/tools/requirements-$1.txt"
+    [ "$1" = run ] || cat "$checkout/tools/requirements-$1.txt" "$checkout/docs/requirements.txt"
 }
 
 _is_fresh() {

@@ -13,7 +13,8 @@ class ModuleDocFragment:
 options: {}
 attributes:
   action_group:
-    description: Use C(group/savedump.toolkit.savedump) in C(module_defaults) to set defaults for this module.
+    description: Use C(group/savedump.toolkit.savedump) in C(module_defaults) to set what is looked for, and where, for
+      all modules of that group.
     support: full
     membership:
       - savedump.toolkit.savedump
@@ -34,6 +35,27 @@ attributes:
     support: full
 """
 
+    # Before the other in a module's list: the first one that has an attribute counts.
+    CONTROL = r"""
+options: {}
+attributes:
+  action:
+    description: Runs on the control host.
+    support: full
+  action_group:
+    description: Is in no group that C(module_defaults) could name.
+    support: none
+    membership: []
+  async:
+    support: none
+  bypass_host_loop:
+    description: Runs once for each host.
+    support: none
+  platform:
+    details: Nothing is done on the target.
+    platforms: posix
+"""
+
     TARGET = r"""
 options: {}
 notes:
@@ -42,6 +64,6 @@ notes:
     code is sent as a zipapp and run with the best Python that is found. Check mode, C(become) and C(async) with a
     C(poll) above zero work that way too; C(async) with C(poll=0) does not, because M(ansible.builtin.async_status)
     could not read the outcome.
-  - If the control host has pyelftools, the action plugin carries it to the target for this one run. Without it, only
-    what lies in DWARF is not looked up; RV(python.pyelftools) says so.
+  - If the control host has pyelftools, the action plugin carries it to the target for this one run, where
+    RV(python.pyelftools) has its version. Nothing that is found or archived depends on it.
 """

@@ -136,7 +136,7 @@ archives:
       type: str
       sample: 5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef
     size:
-      description: Bytes of the archive.
+      description: Bytes of the archive, or V(null).
       type: int
       sample: 1482752
     planned_size:
@@ -167,17 +167,45 @@ archives:
           description: Executable or library on whose behalf it was looked for.
           type: str
         kind:
-          description: V(loaded) for what was mapped, V(debug) or V(supplementary) for debug information.
+          description: V(loaded) for what was mapped, V(debug), V(supplementary) or V(split) for debug information.
           type: str
         build_id:
           description: The build ID that the dump asks for, in hex, or V(null).
+          type: str
+        status:
+          description: V(missing), V(mismatch) if another file is at its place, or V(unverified) if nothing proves the
+            one that is.
+          type: str
+        needed:
+          description: Whether the archive is incomplete without it.
+          type: bool
+        package:
+          description: The package that would hold it, with its C(name), C(version) and C(kind), or V(null).
+          type: dict
+        command:
+          description: What to type to fill the gap, or V(null).
           type: str
         attempts:
           description: Where it looked, and what came of it.
           type: list
           elements: dict
+          contains:
+            finder:
+              description: The way that led there.
+              type: str
+              sample: as-mapped
+            path:
+              description: The place, in words where it is no path.
+              type: str
+            outcome:
+              description: V(match), V(absent), V(other-build-id), V(no-build-id), V(unreadable) or V(refused).
+              type: str
+            detail:
+              description: The build ID that was found, or why it was not taken. May be empty.
+              type: str
     dump:
-      description: What the dump is, as M(savedump.toolkit.savedump_info) says it, without the files.
+      description: What the dump is, the keys of RV(savedump.toolkit.savedump_info#module:dumps[]) from C(path) to
+        C(warnings), and C(modules_why) if it was archived.
       type: dict
 not_archived:
   description: Every dump that has no archive now, and why.

@@ -17,22 +17,8 @@ description:
   - Also says which files are still to be asked for, and which archives need not be fetched again because what is here
     is better than what the host has. Without O(store), it does no more than that.
   - An archive that lacks debug information only is not made again.
-attributes:
-  action:
-    description: Runs on the control host.
-    support: full
-  action_group:
-    support: none
-    membership: []
-  async:
-    support: none
-  bypass_host_loop:
-    description: Runs once for each host.
-    support: none
-  platform:
-    details: Nothing is done on the target.
-    platforms: posix
 extends_documentation_fragment:
+  - savedump.toolkit._attributes.control
   - savedump.toolkit._attributes
 options:
   archives:
@@ -96,17 +82,30 @@ archives:
       description: Whether every file that a debugger needs is in it.
       type: bool
     missing:
-      description: The files that it lacks, as M(savedump.toolkit.savedump) returns them.
+      description: As in RV(savedump.toolkit.savedump#module:archives[].missing).
       type: list
       elements: dict
     better:
       description: Whether it lacks less than the one on the target.
       type: bool
     filled:
-      description: The files that it lacked before this run and holds now (in check mode, would hold), each with its
-        C(module), C(kind) and C(build_id), and its C(place) in the store.
+      description: The files that it lacked before this run and holds now; in check mode, would hold.
       type: list
       elements: dict
+      contains:
+        module:
+          description: The executable or library on whose behalf it was missing.
+          type: str
+        kind:
+          description: V(loaded), V(debug) or V(supplementary).
+          type: str
+        build_id:
+          description: The build ID, in hex.
+          type: str
+        place:
+          description: Its place in the store.
+          type: str
+          sample: buildid/5f70bf18a086007016e948b04aed3b82103a36be/executable
 wants:
   description:
     - The files to ask other hosts for, to be given to O(savedump.toolkit.savedump_files#module:wants).
@@ -115,9 +114,27 @@ wants:
   returned: success
   type: list
   elements: dict
+  contains:
+    build_id:
+      description: The build ID, in hex.
+      type: str
+    kind:
+      description: V(loaded), V(debug) or V(supplementary).
+      type: str
+    module:
+      description: The executable or library on whose behalf it is missing.
+      type: str
+    paths:
+      description: The paths that it was loaded by.
+      type: list
+      elements: str
+    release:
+      description: The kernel's release.
+      returned: for files of a kernel dump
+      type: str
 errors:
   description: Why an archive could not be completed, a sentence each. The task then fails after the others are done.
-  returned: success
+  returned: success, or if an archive could not be completed
   type: list
   elements: str
 msg:

@@ -28,6 +28,10 @@ attributes:
   action:
     description: Runs on the control host.
     support: full
+  action_group:
+    description: Use C(group/savedump.toolkit.transfer) in C(module_defaults) to set how files travel.
+    membership:
+      - savedump.toolkit.transfer
   async:
     support: none
     details: The transfer is the control host's own work.
@@ -96,6 +100,8 @@ EXAMPLES = r"""
   loop: "{{ dumps.archives }}"
   loop_control:
     label: "{{ item.path }}"
+  when: item.sha256 is not none  # in check mode nothing is there yet
+  register: fetched
 
 - name: Any big file that only root may read
   savedump.toolkit.savedump_fetch:
@@ -108,8 +114,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 path:
-  description: The file on the control host.
-  returned: always
+  description: The file on the control host, or where it would be.
+  returned: success
   type: str
   sample: /home/me/collected/node1/archive-core.1234.tar.gz
 sha256:

@@ -17,6 +17,10 @@ description:
   - Copies what it finds into a directory that nobody else may read, from where M(savedump.toolkit.savedump_fetch) can
     bring it. In check mode, only says what is there.
 attributes:
+  action_group:
+    description: Is in no group that C(module_defaults) could name.
+    support: none
+    membership: []
   async:
     support: full
   idempotent:
@@ -109,7 +113,7 @@ EXAMPLES = r"""
     path: "{{ set_out.folder }}"
     state: absent
   become: true
-  when: set_out.folder
+  when: set_out.folder is not none
 """
 
 RETURN = r"""
@@ -145,7 +149,7 @@ files:
       description: SHA-256 of the copy, in hex, or V(null) in check mode.
       type: str
     want:
-      description: The entry of O(wants) that it answers.
+      description: What it answers, to be given to O(wants) again.
       type: dict
 missing:
   description: The files that are not here, each with the places that were tried.
@@ -170,7 +174,7 @@ missing:
       description: The kernel's release that was asked for, or V(null).
       type: str
     attempts:
-      description: Where it looked, and what came of it.
+      description: As in RV(savedump.toolkit.savedump#module:archives[].missing[].attempts).
       type: list
       elements: dict
 folder:

@@ -73,7 +73,7 @@ EXAMPLES = r"""
 
 - name: Prove all archives on the control host
   savedump.toolkit.savedump_info:
-    paths: /home/me/collected
+    paths: "{{ lookup('ansible.builtin.env', 'PWD') }}/collected"
     verify: true
   delegate_to: localhost
 """
@@ -85,19 +85,20 @@ dumps:
   type: list
   elements: dict
   contains:
-    store:
-      description: The kind of place it was found in.
-      type: str
     path:
       description: The dump.
       type: str
       sample: /var/crash/core.1234
     size:
-      description: Bytes of the dump, decompressed.
+      description: Bytes of the dump, decompressed. V(null) if it would have to be read for that.
       type: int
-    mtime_ns:
-      description: When the file was last changed, in nanoseconds since the epoch.
+    stored_size:
+      description: Bytes of the file.
       type: int
+    compression:
+      description: What the file is compressed with, or V(null).
+      type: str
+      sample: zstd
     kind:
       description: V(core), or a kind of kernel dump.
       type: str
@@ -106,21 +107,83 @@ dumps:
       description: The machine it is of.
       type: str
       sample: x86_64
+    bits:
+      description: The width of its addresses.
+      type: int
+      sample: 64
+    endian:
+      description: Its byte order.
+      type: str
+      sample: little
+    os:
+      description: Its operating system.
+      type: str
+      sample: linux
     complete:
-      description: Whether the dump itself is whole.
+      description: Whether the dump itself is whole. V(null) if it would have to be read for that.
       type: bool
-    in_progress:
-      description: Whether it is still being written.
-      type: bool
+    incomplete_why:
+      description: Why it is not, or V(null).
+      type: str
     process:
       description: The process that died, with C(pid), C(comm), C(executable), C(signal) and more, or V(null).
       type: dict
+    kernel:
+      description: The kernel that crashed, with C(release), C(nodename), C(crash_time) and more, or V(null).
+      type: dict
+    parts:
+      description: The other files of a dump that is in several.
+      type: list
+      elements: str
+    identity:
+      description: Sixteen hex digits that tell it from any other of the same name. V(null) without O(inspect=true).
+      type: str
+    warnings:
+      description: What is odd in it, a sentence each.
+      type: list
+      elements: str
+    store:
+      description: The kind of place it was found in.
+      type: str
+    claimed_size:
+      description: Bytes that its headers say it has, if RV(dumps[].size) is not known, or V(null).
+      type: int
+    mtime_ns:
+      description: When the file was last changed, in nanoseconds since the epoch.
+      type: int
+    crashed_ns:
+      description: When the process died, or the kernel crashed, in nanoseconds since the epoch, or V(null).
+      type: int
+    in_progress:
+      description: Whether it is still being written.
+      type: bool
+    user:
+      description: Name of the user that the process was of, or V(null).
+      type: str
+    unit:
+      description: The systemd unit that it ran in, or V(null).
+      type: str
+    host:
+      description: The host or container that it ran on, or V(null).
+      type: str
+    expires:
+      description: When it will be deleted, C(at) in nanoseconds since the epoch or V(null), and C(why); V(null) if
+        nothing is known to delete it.
+      type: dict
+    schema:
+      description: C(savedump.dump/1), which C(docs/json.md) leads to.
+      returned: O(inspect=true)
+      type: str
     modules:
       description: Executable and libraries; each with C(file) and C(debug), which say whether it was found, where, and
         all places tried.
       returned: O(inspect=true)
       type: list
       elements: dict
+    modules_why:
+      description: Why RV(dumps[].modules) are not all, or V(null).
+      returned: O(inspect=true)
+      type: str
     archive_complete:
       description: Whether an archive made of it now would be complete.
       returned: O(inspect=true)
@@ -134,7 +197,7 @@ left_out:
   returned: always
   type: int
 archives:
-  description: What came of O(verify=true), one entry for each archive.
+  description: What came of O(verify=true), one entry for each archive. Empty without it.
   returned: always
   type: list
   elements: dict
@@ -159,12 +222,29 @@ archives:
       description: Bytes of the archive.
       type: int
     missing:
-      description: The files that it lacks, as M(savedump.toolkit.savedump) returns them.
+      description: As in RV(savedump.toolkit.savedump#module:archives[].missing).
       type: list
       elements: dict
     dump:
-      description: What the dump in it is, or V(null).
+      description: What the dump in it is, as in RV(savedump.toolkit.savedump#module:archives[].dump), or V(null).
       type: dict
+    created:
+      description: When the dump was last changed, in UTC, as in the archive's manifest.
+      type: str
+    changed:
+      description: Always V(false), as are the next two V(null). They are there so that an archive that was found can be
+        given to whatever takes one that was made.
+      type: bool
+    planned_size:
+      description: See RV(archives[].changed).
+      type: int
+    estimated_size:
+      description: See RV(archives[].changed).
+      type: int
+msg:
+  description: All of it in one sentence.
+  returned: O(verify=true), and on failure
+  type: str
 looked:
   description: Where dumps or archives were looked for, and what was there.
   returned: always

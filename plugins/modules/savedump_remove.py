@@ -19,6 +19,7 @@ description:
     removed.
 attributes:
   action_group:
+    description: Is in no group that C(module_defaults) could name.
     support: none
     membership: []
   async:

@@ -17,21 +17,10 @@ description:
     fetched or found to be here, because its dump is still on its host, and the next run would bring it again.
   - Nothing else is touched, neither the content store nor files that are no archives of savedump.
 attributes:
-  action:
-    description: Runs on the control host.
-    support: full
-  action_group:
-    support: none
-    membership: []
-  async:
-    support: none
   bypass_host_loop:
     description: Runs once for each host; use C(run_once).
-    support: none
-  platform:
-    details: Nothing is done on the target.
-    platforms: posix
 extends_documentation_fragment:
+  - savedump.toolkit._attributes.control
   - savedump.toolkit._attributes
 options:
   hosts:

@@ -15,21 +15,10 @@ description:
     not on the control host yet, for each of its disks, and says for which hosts that is too much.
   - The role calls it before it fetches. It is of no use without the role.
 attributes:
-  action:
-    description: Runs on the control host.
-    support: full
-  action_group:
-    support: none
-    membership: []
-  async:
-    support: none
   bypass_host_loop:
     description: Runs once for each host; use C(run_once).
-    support: none
-  platform:
-    details: Nothing is done on the target.
-    platforms: posix
 extends_documentation_fragment:
+  - savedump.toolkit._attributes.control
   - savedump.toolkit._attributes
 options:
   hosts:

@@ -17,22 +17,8 @@ description:
     ID is proven here.
   - What is in the store already is left alone. The store itself is made with mode V(0700); open it to a web server if
     others are to use it.
-attributes:
-  action:
-    description: Runs on the control host.
-    support: full
-  action_group:
-    support: none
-    membership: []
-  async:
-    support: none
-  bypass_host_loop:
-    description: Runs once for each host.
-    support: none
-  platform:
-    details: Nothing is done on the target.
-    platforms: posix
 extends_documentation_fragment:
+  - savedump.toolkit._attributes.control
   - savedump.toolkit._attributes
 options:
   store:
@@ -94,7 +80,7 @@ stored:
     - buildid/5f70bf18a086007016e948b04aed3b82103a36be/executable
 errors:
   description: Why something was not kept, a sentence each. The task then fails after the others are done.
-  returned: success
+  returned: success, or if something was not kept
   type: list
   elements: str
 msg:

@@ -25,6 +25,12 @@ attributes:
   action:
     description: Runs on the control host, and a process on the target with it.
     support: full
+  action_group:
+    description: Use C(group/savedump.toolkit.savedump) in C(module_defaults) to set what is looked for, and
+      C(group/savedump.toolkit.transfer) to set how it travels.
+    membership:
+      - savedump.toolkit.savedump
+      - savedump.toolkit.transfer
   async:
     support: none
     details: The transfer is the control host's own work.
@@ -122,7 +128,7 @@ EXAMPLES = r"""
 RETURN = r"""
 archives:
   description: One entry for each dump that has an archive here now. In check mode, one for each that would have.
-  returned: always
+  returned: unless the work on the target could not begin
   type: list
   elements: dict
   contains:
@@ -136,7 +142,7 @@ archives:
       type: str
       sample: 5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef
     size:
-      description: Bytes of the archive.
+      description: Bytes of the archive, or V(null).
       type: int
       sample: 1482752
     planned_size:
@@ -153,12 +159,16 @@ archives:
     complete:
       description: Whether every file that a debugger needs is in it.
       type: bool
+    created:
+      description: When the dump was last changed, in UTC, as in the archive's manifest.
+      type: str
+      sample: "2026-11-23T10:00:00Z"
     missing:
       description: As in RV(savedump.toolkit.savedump#module:archives[].missing).
       type: list
       elements: dict
     dump:
-      description: What the dump is, as M(savedump.toolkit.savedump_info) says it, without the files.
+      description: As in RV(savedump.toolkit.savedump#module:archives[].dump).
       type: dict
     wire_bytes:
       description: Bytes that came over the connection for it.
@@ -170,17 +180,17 @@ archives:
       sample: 7340032
 not_archived:
   description: As in RV(savedump.toolkit.savedump#module:not_archived).
-  returned: always
+  returned: unless the work on the target could not begin
   type: list
   elements: dict
 looked:
-  description: Where dumps were looked for.
-  returned: always
+  description: As in RV(savedump.toolkit.savedump#module:looked).
+  returned: unless the work on the target could not begin
   type: list
   elements: dict
 left_out:
-  description: How many dumps were found and not asked for.
-  returned: always
+  description: How many dumps were found that the filters passed over.
+  returned: unless the work on the target could not begin
   type: int
 msg:
   description: All of it in one sentence.

@@ -15,23 +15,12 @@ description:
     text, and returns it as data; saves it as JSON, too, if told to.
   - The role calls it once at its end. It is of no use without the role.
 attributes:
-  action:
-    description: Runs on the control host.
-    support: full
-  action_group:
-    support: none
-    membership: []
-  async:
-    support: none
   bypass_host_loop:
     description: Runs once for each host; use C(run_once).
-    support: none
   check_mode:
     description: Says what would be collected.
-  platform:
-    details: Nothing is done on the target.
-    platforms: posix
 extends_documentation_fragment:
+  - savedump.toolkit._attributes.control
   - savedump.toolkit._attributes
 options:
   hosts:
@@ -68,7 +57,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 outcomes:
-  description: What became of each host, by its name.
+  description: What became of each host, by its name. C(docs/summary.md) describes it.
   returned: always
   type: dict
   sample:
@@ -76,14 +65,18 @@ outcomes:
       status: complete
       dumps: []
       looked: []
+      left_out: 0
       archives: []
+      left: []
       gaps: []
       errors: []
       changed: true
       wire_bytes: 1482752
       saved_bytes: 0
+      removed: []
+      kept: []
 report:
-  description: The same with sums, as a document of the schema C(savedump.summary/1). C(docs/summary.md) describes it.
+  description: The same with sums, as a document of the schema C(savedump.summary/1).
   returned: always
   type: dict
 path:

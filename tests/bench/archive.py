@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""savedump beside the tools a user would pick instead, in one run: `python3 tests/bench/archive.py [MEBIBYTES]`.
+"""savedump beside the tools a user would pick instead, in one run:
+`python3 tests/bench/archive.py [MEBIBYTES] [--record]`.
 
 Prints medians of interleaved runs, ratios, peak memory of the whole process tree's largest process, and bytes. Needs
 gcc, gdb, GNU tar, pigz and zstd, and a plain kernel.core_pattern. Nothing here passes or fails.
 """
 
+import argparse
 import os
 import resource
 import shutil
@@ -14,10 +16,17 @@ import sys
 import tempfile
 import time
 
+import record
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 RUNS = 3
 SAVEDUMP = "%s -m savedump_core" % sys.executable
+
+_WHAT = (
+    "savedump reads the dump, finds its files, hashes everything and writes the archive; the other side packs the dump"
+    " alone. Peak memory is that of the largest process."
+)
 
 
 def crash(folder, source, flags, arguments=()):
@@ -46,8 +55,9 @@ def run(command, folder):
     return time.monotonic() - start, usage.ru_maxrss / 1024.0
 
 
-def compare(title, folder, ours, theirs, output=None):
-    """Run both in turn, RUNS times after a warm-up, and print a row."""
+def compare(names, folder, ours, theirs, output=None):
+    """Run both in turn, RUNS times after a warm-up, and print a line; (title, rows) for record.save()."""
+    title, our_name, their_name = names
     rows = {ours: [], theirs: []}
     sizes = {}
     for turn in range(RUNS + 1):
@@ -64,20 +74,28 @@ def compare(title, folder, ours, theirs, output=None):
     peaks = {command: max(peak for _, peak in rows[command]) for command in rows}
     ratio = statistics.median(a[0] / b[0] for a, b in zip(rows[ours], rows[theirs]))
     print(
-        "%-34s %8.2f s %8.2f s  ratio %.2f  peak %4.0f / %4.0f MiB"
+        "%-56s %8.2f s %8.2f s  ratio %.2f  peak %4.0f / %4.0f MiB"
         % (title, walls[ours], walls[theirs], ratio, peaks[ours], peaks[theirs])
         + ("  size %.1f / %.1f MiB" % (sizes[ours] / 2.0**20, sizes[theirs] / 2.0**20) if output else ""),
         flush=True,
     )
+    mebibytes = {command: size / 2.0**20 for command, size in sizes.items()}
+    return title, [
+        record.row(name, is_ours, wall_s=walls[one], peak_mib=peaks[one], size_mib=mebibytes.get(one))
+        for name, one, is_ours in ((our_name, ours, True), (their_name, theirs, False))
+    ]
 
 
 def main():
-    mebibytes = sys.argv[1] if len(sys.argv) > 1 else "1100"
+    parser = argparse.ArgumentParser()
+    parser.add_argument("mebibytes", nargs="?", default="1100")
+    record.add_option(parser)
+    args = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="savedump-bench-")
     output = os.path.join(folder, "out")
     os.mkdir(output)
     try:
-        big = crash(folder, "big.c", [], [mebibytes])
+        big = crash(folder, "big.c", [], [args.mebibytes])
         sparse = crash(folder, "sparse.c", ["-static", "-nostdlib", "-ffreestanding", "-O1"])
         for core in (big, sparse):
             status = os.stat(core)
@@ -85,28 +103,28 @@ def main():
                 "%s: %.1f MiB, %.1f MiB on disk"
                 % (os.path.basename(core), status.st_size / 2.0**20, status.st_blocks / 2048.0)
             )
-        print("%-34s %10s %10s" % ("", "savedump", "other"))
+        print("%-56s %10s %10s" % ("", "savedump", "other"))
         ours = SAVEDUMP + " archive -q %s -o $DIR/out --format %s"
         tar = "tar -S -c -C $DIR %s | %s > $DIR/out/other"
-        compare("tar.zst | zstd -T0", folder, ours % (big, "tar.zst"), tar % ("big.core", "zstd -q -T0"), output)
-        compare("tar.gz | pigz", folder, ours % (big, "tar.gz"), tar % ("big.core", "pigz"), output)
-        compare("tar | tar -S", folder, ours % (big, "tar"), tar % ("big.core", "cat"), output)
-        compare(
-            "sparse 4 GiB, tar.gz | tar -S|gzip",
-            folder,
-            ours % (sparse, "tar.gz"),
-            tar % ("sparse.core", "gzip"),
-            output,
-        )
+        size = "core of %.0f MiB" % (os.path.getsize(big) / 2.0**20)
+        hole = "core of 4 GiB, all but %.1f MiB a hole" % (os.stat(sparse).st_blocks / 2048.0)
+        groups = []
+        for core, what, form, other in (
+            (big, size, "tar.zst", "zstd -q -T0"),
+            (big, size, "tar.gz", "pigz"),
+            (big, size, "tar", "cat"),
+            (sparse, hole, "tar.gz", "gzip"),
+        ):
+            names = ("%s, %s" % (what, form), "savedump --format " + form, "tar -S | " + other)
+            theirs = tar % (os.path.basename(core), other)
+            groups.append(compare(names, folder, ours % (core, form), theirs, output))
         gdb = "gdb -nx -batch -iex 'set debuginfod enabled off' %s -core %s -ex 'info sharedlibrary' > /dev/null 2>&1"
-        for core in (big, sparse):
-            program = core.replace(".core", "")
-            compare(
-                "inspect %s | gdb info shared" % os.path.basename(core),
-                folder,
-                SAVEDUMP + " inspect %s > /dev/null" % core,
-                gdb % (program, core),
-            )
+        for core, what in ((big, size), (sparse, hole)):
+            names = ("inspect: " + what, "savedump inspect", "gdb, info sharedlibrary")
+            command = gdb % (core.replace(".core", ""), core)
+            groups.append(compare(names, folder, SAVEDUMP + " inspect %s > /dev/null" % core, command))
+        if args.record:
+            record.save("archive", _WHAT, groups, ("tar", "zstd", "pigz", "gzip", "gdb"))
     finally:
         shutil.rmtree(folder)
 

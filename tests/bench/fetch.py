@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """savedump_fetch beside scp and Ansible's own fetch, over ssh to a host of the test fleet, in one run:
-`python3 tests/bench/fetch.py [--speed MIB] [--memory MIB ...] [--slurp MIB] [--runs N] [--ansible 2.21]`.
+`python3 tests/bench/fetch.py [--speed MIB] [--memory MIB ...] [--slurp MIB] [--runs N] [--ansible 2.21] [--record]`.
 
 Prints seconds of the transfers alone and, for both sides, the peak memory of all processes together (RSS, sampled)
 above that of a run that does nothing but ansible.builtin.ping. The file of --speed is random and lies in memory, those
@@ -21,6 +21,8 @@ import threading
 import time
 from pathlib import Path
 
+import record
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support import checkout
@@ -29,6 +31,11 @@ from support.fleet.controller import Ansible
 from support.fleet.host import ssh_options
 
 _EVERY_S = 0.05
+_WHAT = (
+    "One file from a host of the test fleet over ssh. savedump_fetch counts its transfer with SHA-256 at both ends;"
+    " from ansible.builtin.fetch a run that does nothing is taken off. Memory is what comes on top of such a run, here"
+    " and on the other host."
+)
 
 
 class Memory(threading.Thread):
@@ -138,17 +145,20 @@ def speed(bench, size, runs):
             for title, seconds in zip(rows, row):
                 rows[title].append(seconds)
     base = statistics.median(rows["scp"])
+    recorded = []
     print("%d MiB, medians of %d interleaved runs" % (size, runs))
     for title, each in rows.items():
-        _row(title, statistics.median(each), size, base)
-    _row("ansible.builtin.fetch (1 run)", bench.theirs(path, False)[0], size, base)
+        recorded.append(_row(title, statistics.median(each), size, base))
+    recorded.append(_row("ansible.builtin.fetch (1 run)", bench.theirs(path, False)[0], size, base))
     bench.host.run("rm", path)
+    return "%d MiB over ssh" % size, recorded
 
 
 def _row(title, seconds, size, base):
     print(
         "%-36s %8.2f s %7.1f MiB/s  ratio to scp %6.2f" % (title, seconds, size / seconds, seconds / base), flush=True
     )
+    return record.row(title, title.startswith("savedump"), wall_s=seconds)
 
 
 def memory(bench, sizes, slurp):
@@ -156,23 +166,29 @@ def memory(bench, sizes, slurp):
     print("\npeak memory of all processes above an idle run, MiB%28s %9s" % ("control", "target"))
     print("%-56s %9.1f %9.1f" % ("(idle, become)", idle[True].here, idle[True].there), flush=True)
     path = "/home/admin/sparse"
+    recorded = []
     for size in sizes:
         bench.host.run("truncate -s %dM %s; chmod 644 %s" % (size, path, path))
         for become in (False, True):
             words = "savedump_fetch%s, %d MiB" % (", become" if become else "", size)
-            _above(words, bench.ours(path, become)[1], idle[become])
+            recorded.append(_above(words, bench.ours(path, become)[1], idle[become]))
         if size == min(sizes):
-            _above("ansible.builtin.fetch, %d MiB" % size, bench.theirs(path, False)[1], idle[False])
+            words = "ansible.builtin.fetch, %d MiB" % size
+            recorded.append(_above(words, bench.theirs(path, False)[1], idle[False]))
     bench.host.run("head -c %d /dev/urandom > %s" % (slurp << 20, path))
     seconds, used = bench.theirs(path, True)
-    _above("ansible.builtin.fetch, become, %d MiB (%.1f s)" % (slurp, seconds), used, idle[True])
+    recorded.append(_above("ansible.builtin.fetch, become, %d MiB" % slurp, used, idle[True], seconds))
     seconds, used = bench.ours(path, True)
-    _above("savedump_fetch, become, %d MiB (%.1f s)" % (slurp, seconds), used, idle[True])
+    recorded.append(_above("savedump_fetch, become, %d MiB" % slurp, used, idle[True], seconds))
     bench.host.run("rm", path)
+    return "Memory, of all processes together", recorded
 
 
-def _above(words, used, idle):
-    print("%-56s %9.1f %9.1f" % (words, used.here - idle.here, used.there - idle.there), flush=True)
+def _above(words, used, idle, seconds=None):
+    here, there = used.here - idle.here, used.there - idle.there
+    took = "" if seconds is None else " (%.1f s)" % seconds
+    print("%-56s %9.1f %9.1f" % (words + took, here, there), flush=True)
+    return record.row(words, words.startswith("savedump"), wall_s=seconds, peak_mib=here, target_mib=there)
 
 
 def main():
@@ -182,6 +198,7 @@ def main():
     parser.add_argument("--slurp", type=int, default=32, metavar="MIB")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--ansible", default="2.21")
+    record.add_option(parser)
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="sdb-", dir=os.environ.get("TMPDIR", "/var/tmp")))
     try:
@@ -191,8 +208,9 @@ def main():
         with Fleet(folder / "f", [HostSpec("host1")]) as fleet:
             bench = Bench(Ansible(args.ansible, folder / "home"), fleet, clone, folder)
             bench.task("ansible.builtin.ping", True, data="pong")
-            speed(bench, args.speed, args.runs)
-            memory(bench, args.memory, args.slurp)
+            groups = [speed(bench, args.speed, args.runs), memory(bench, args.memory, args.slurp)]
+        if args.record:
+            record.save("fetch", "%s ansible-core %s." % (_WHAT, args.ansible), groups, ("ssh",))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The archive of a kernel dump beside what people do without savedump, in one run:
-`python3 tests/bench/kernel.py DUMP SYSROOT`.
+`python3 tests/bench/kernel.py DUMP SYSROOT [--record]`.
 
 SYSROOT holds the crashed kernel's files as Debian installs them (boot, lib/modules, usr/lib/debug); both come with
 `python3 -m tests.support.vmcores`. The other side is a tar of the same files through gzip, which is what the ancestor's
 tarfile does, given that somebody told it the right files. Nothing here passes or fails.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -15,13 +16,22 @@ import subprocess
 import sys
 import tempfile
 
+import record
 from archive import ROOT, RUNS, SAVEDUMP, run
+
+_WHAT = (
+    "A kernel dump with vmlinux, the modules that were loaded and their debug files; the other side packs the"
+    " same files, given that somebody names them. Peak memory is that of the largest process."
+)
 
 
 def main():
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    dump, sysroot = (os.path.abspath(path) for path in sys.argv[1:])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("dump", type=os.path.abspath)
+    parser.add_argument("sysroot", type=os.path.abspath)
+    record.add_option(parser)
+    args = parser.parse_args()
+    dump, sysroot = args.dump, args.sysroot
     folder = tempfile.mkdtemp(prefix="savedump-bench-")
     try:
         inspect = subprocess.run(
@@ -30,6 +40,8 @@ def main():
         )  # fmt: skip
         modules = json.loads(inspect.stdout.decode())["modules"]
         found = {one["at"] for module in modules for one in (module["file"], module["debug"]) if one and one["at"]}
+        if not found:
+            sys.exit("no file of that kernel in %s" % sysroot)
         with open(os.path.join(folder, "files"), "w") as files:
             files.write("".join(path + "\n" for path in sorted(found | {dump})))
         print("%s, %d files of the kernel" % (os.path.basename(dump), len(found)))
@@ -56,6 +68,7 @@ def main():
         base = statistics.median(wall for wall, _ in measured["tar | gzip"])
         whole = os.path.getsize(os.path.join(folder, made["tar | gzip"]))
         print("%-32s %9s %8s %9s %9s %9s" % ("", "time", "faster", "peak", "size", "smaller"))
+        recorded = []
         for title in rows:
             wall = statistics.median(each for each, _ in measured[title])
             peak = max(each for _, each in measured[title])
@@ -64,6 +77,13 @@ def main():
                 "%-32s %7.2f s %6.1f x %5.0f MiB" % (title, wall, base / wall, peak)
                 + (" %5.1f MiB %7.0f %%" % (size / 2.0**20, 100 - 100.0 * size / whole) if size else "")
             )
+            mebibytes = size / 2.0**20 if size else None
+            ours = title.startswith("savedump")
+            recorded.append(record.row(title, ours, wall_s=wall, peak_mib=peak, size_mib=mebibytes))
+        if args.record:
+            title = "kdump of %.0f MiB, %d files of the kernel" % (os.path.getsize(dump) / 2.0**20, len(found))
+            arguments = [os.path.basename(dump), "SYSROOT", "--record"]
+            record.save("kernel", _WHAT, [(title, recorded)], ("tar", "gzip", "zstd"), arguments)
     finally:
         shutil.rmtree(folder)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cold search for the files of 200 modules on a host with 200 processes: `python3 tests/bench/search.py`.
+"""A cold search for the files of 200 modules on a host with 200 processes: `python3 tests/bench/search.py [--record]`.
 
 One program has 200 libraries open when it dies. A fifth of them is then deleted (a process that still has them open
 sleeps on), a fifth is upgraded in place and mapped by nobody, and none has debug information. The others are what a
@@ -7,6 +7,7 @@ user would take instead; none of them gets a file back. Needs gcc, gdb, elfutils
 Nothing here passes or fails.
 """
 
+import argparse
 import json
 import os
 import resource
@@ -16,10 +17,15 @@ import subprocess
 import sys
 import tempfile
 
+import record
 from archive import RUNS, SAVEDUMP, run
 
 MODULES = 200
 PROCESSES = 200
+_WHAT = (
+    "A cold search for the files of a core, of which a fifth was deleted and a fifth upgraded in place since the"
+    " crash. The others name the files and get none back."
+)
 # A body of its own for each, so that no two are the same file.
 LIBRARY = "int number_%d[400] = {%d}; int of_%d(int at) { return number_%d[at]; }"
 # Opens its arguments, says so, and dies when it reads a byte; at the end of its input it just ends.
@@ -59,6 +65,9 @@ def start(words, folder):
 
 
 def main():
+    parser = argparse.ArgumentParser()
+    record.add_option(parser)
+    args = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="savedump-bench-")
     sleepers = []
     try:
@@ -100,10 +109,15 @@ def main():
         )
         ours = statistics.median(wall for wall, _ in measured["savedump inspect"])
         print("%-28s %9s %9s %9s" % ("", "time", "ratio", "peak"))
+        recorded = []
         for title in rows:
             wall = statistics.median(each for each, _ in measured[title])
             peak = max(each for _, each in measured[title])
             print("%-28s %7.2f s %9.2f %5.0f MiB" % (title, wall, ours / wall, peak))
+            recorded.append(record.row(title, title.startswith("savedump"), wall_s=wall, peak_mib=peak))
+        if args.record:
+            title = "%d modules, %d processes" % (len(states), PROCESSES)
+            record.save("search", _WHAT, [(title, recorded)], ("gdb", "eu-unstrip"))
     finally:
         for process in sleepers:
             process.communicate()

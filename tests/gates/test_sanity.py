@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every collection on Galaxy is held to: ansible-test's checks, on every Python that is at hand, and its way to run
-tests.
+"""What every collection on Galaxy is held to: ansible-test's checks, on every Python that is at hand, and its ways to
+run tests.
 """
 
 import pytest

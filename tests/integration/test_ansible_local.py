@@ -157,7 +157,7 @@ def test_a_gap_is_a_warning_and_a_bad_dump_a_failure_that_loses_nothing(here):
     assert [each["complete"] for each in result.values["archives"]] == [False]
     assert [each["exit_status"] for each in result.values["not_archived"]] == [65]
     words = " ".join(output.split())
-    assert "/usr/bin/prog" in words and "not archived" in words
+    assert "/usr/bin/prog" in words and "NOT archived" in words
 
 
 @pytest.mark.parametrize("arguments", [(), ("-B", "60", "-P", "1")], ids=["at once", "async"])

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support import checkout, machine
+from support import checkout
 from support.fleet import Fleet, HostSpec, default_hosts, frames
 
 #: Of each dump, what gzip cannot make smaller: more than all else that travels in a play, by far.
@@ -390,30 +390,3 @@ def test_a_module_that_breaks_is_explained(ansible, fleet_folder, tmp_path):
         run = Collection(ansible, clone, fleet, tmp_path / "collected").play()
     assert run.status
     assert "planted by a test" in " ".join(_outcomes(run)["host1"]["errors"]), str(run)
-
-
-@pytest.mark.slow
-def test_targets_with_every_python(ansible, clone, fleet_folder, tmp_path):
-    """Python 3.6 to 3.13 on the targets, also those that this ansible-core itself has given up."""
-    found = {version: machine.interpreter(version) for version in machine.VERSIONS if version != "3.14"}
-    assert {"3.6", "3.13"} <= {version for version, path in found.items() if path}, "the oldest and newest are needed"
-    pythons = {f"python{version.replace('.', '-')}": (version, path) for version, path in found.items() if path}
-    specs = [HostSpec(name, python=path) for name, (_, path) in pythons.items()]
-    with Fleet(fleet_folder / "pythons", specs) as fleet:
-        for host in fleet.hosts.values():
-            host.crash()
-        collection = Collection(ansible, clone, fleet, tmp_path / "collected")
-        run = collection.play()
-        assert not run.status, str(run)
-        assert {name: outcome["status"] for name, outcome in _outcomes(run).items()} == dict.fromkeys(
-            pythons, "complete"
-        )
-        for name, (version, _) in pythons.items():
-            assert _savedump("verify", *collection.archives(name)).returncode == 0
-            used = [r.values["python"] for r in run.of(name) if "python" in r.values and "here" not in r.task]
-            assert used and all(python["version"].startswith(f"{version}.") for python in used), used
-            assert {python["pyelftools"] for python in used} == {"0.32"}
-        again = collection.play()
-        assert {name: counts["changed"] for name, counts in again.recap().items()} == dict.fromkeys(pythons, 0), (
-            again.output
-        )

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m support.ansible_test sanity|units|integration ARGUMENT...`: ansible-test, on a copy of the checkout where it
-wants a collection to be, with what it downloads kept for the next time.
+"""`python -m support.ansible_test sanity|units|integration ARGUMENT...`: ansible-test, on a copy of the checkout that
+lies where it wants a collection to be, with what it downloads kept for the next time.
 """
 
 import os
@@ -18,7 +18,7 @@ GET_PIP = ("get_pip_23_1_2.py", "get_pip_24_2.py", "get_pip_25_2.py")
 # What Ansible loads or Galaxy reads. The links of a plain clone (.collections, savedump_core) are no part of that.
 COLLECTION = ("plugins/", "roles/", "playbooks/", "meta/", "changelogs/", "galaxy.yml", "README.md")
 COLLECTION += (".gitignore", "tests/config.yml")
-TESTS = COLLECTION + ("tests/unit/", "tests/support/", "tests/data/", "tests/integration/targets/")
+TESTS = COLLECTION + ("tests/conftest.py", "tests/unit/", "tests/support/", "tests/data/", "tests/integration/targets/")
 
 
 def home():

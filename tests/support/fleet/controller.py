@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ CORES = {
     "2.16": ("2.16.19", ("3.11", "3.10", "3.12")),
     "2.21": ("2.21.5", ("3.12", "3.13", "3.14")),
 }
+#: Between oldest and newest, for the matrix alone: what ./collect-dumps installs for Python 3.11.
+MIDDLE = {"2.19": ("2.19.14", ("3.13", "3.11", "3.12"))}
+_KNOWN = {**CORES, **MIDDLE}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,28 +146,54 @@ class Ansible:
 
 def python_for(release: str) -> str | None:
     """The first Python of this machine that carries ansible-core `release`, or None."""
-    found = (machine.interpreter(version) for version in CORES[release][1])
+    found = (machine.interpreter(version) for version in _KNOWN[release][1])
     return next((path for path in found if path), None)
 
 
 def environment(release: str) -> Path:
     """A virtual environment with ansible-core `release`, made in the cache folder on the first call."""
-    version = CORES[release][0]
+    version, pythons = _KNOWN[release]
     python = python_for(release)
     if python is None:
-        wanted = " or ".join(CORES[release][1])
+        wanted = " or ".join(pythons)
         raise FleetError(f"ansible-core {release} needs Python {wanted}; none is on this machine")
+
+    def make(folder: Path) -> None:
+        _install([python, "-m", "venv", str(folder)])
+        _install(_pip(folder), f"ansible-core=={version}", "pyelftools==0.32")
+
+    return _kept(f"ansible-core-{version}", make)
+
+
+def package(name: str, version: str, release: str) -> Path:
+    """A folder with one release of a package and nothing else, to be put before what `release`'s environment has."""
+    pip = _pip(environment(release))
+
+    def make(folder: Path) -> None:
+        _install(pip, "--no-deps", "--target", str(folder), f"{name}=={version}")
+
+    return _kept(f"{name}-{version}", make)
+
+
+def _kept(name: str, make: Callable[[Path], None]) -> Path:
+    """A folder of the cache, made on the first call; one process makes it and the others wait."""
     cache = cache_folder()
-    folder = cache / f"ansible-core-{version}"
-    with open(cache / f"ansible-core-{version}.lock", "w") as lock:
+    folder = cache / name
+    with open(cache / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         ready = folder / "ready"
         if not ready.exists():
             shutil.rmtree(folder, ignore_errors=True)
-            pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            for argv in ([python, "-m", "venv", str(folder)], [*pip, f"ansible-core=={version}", "pyelftools==0.32"]):
-                done = subprocess.run(argv, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-                if done.returncode:
-                    raise FleetError(f"{' '.join(argv)}: {done.stdout.strip()[-1000:]}")
+            make(folder)
             ready.write_text(f"{sys.version}\n")
     return folder
+
+
+def _pip(environment: Path) -> list[str]:
+    return [str(environment / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+
+
+def _install(argv: list[str], *more: str) -> None:
+    done = subprocess.run([*argv, *more], check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise FleetError(f"{' '.join([*argv, *more])}: {done.stdout.strip()[-1000:]}")

@@ -258,7 +258,7 @@ def _is_switch(pid: int, directory: Path) -> bool:
 
 def _prefix_of(python: str) -> str:
     """The folder that holds an interpreter and its standard library."""
-    return os.path.realpath(call(python, "-c", "import sys; print(sys.base_prefix)").strip())
+    return os.path.realpath(call(python, "-c", "import sys; print(getattr(sys, 'base_prefix', sys.prefix))").strip())
 
 
 def _remove(directory: Path) -> None:
