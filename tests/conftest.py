@@ -2,6 +2,7 @@
 """What holds for all tests: how they are spread over processors, and the loop of the quick ones."""
 
 import os
+import signal
 import sys
 
 import pytest
@@ -28,6 +29,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # A shell starts what is in the background deaf to it, and all that this starts in turn.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "slow: see pyproject.toml")
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Stopwatch(config), "savedump-seconds")

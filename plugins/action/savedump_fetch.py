@@ -100,7 +100,11 @@ class ActionModule(ActionBase):
                 % (in_bytes(short), self._given["dest"], in_bytes(before.size), self._host)
             )
         began = time.monotonic()
+        new = not os.path.lexists(self._place.path)
         with self._opened_part() as descriptor:
+            if new and os.path.lexists(self._place.path):
+                # Whose bytes those are is known only by hashing them: the next run does.
+                raise landing.Busy("another run has fetched %s meanwhile; run this again" % self._place.path)
             receiver = self._receiver = _receiver.Receiver(descriptor, self._place.part, before.size)
             if receiver.there:
                 self._link.compare(receiver, receiver.there)

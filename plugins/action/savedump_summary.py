@@ -64,10 +64,12 @@ class ActionModule(ActionBase):
             )
         removed_here = self._removed_here(steps.values())
         checking = bool(self._task.check_mode)
-        text = _summary.lines(outcomes, given["dest"], os.environ.get("PWD"), removed_here, checking)
+        text = _summary.lines(outcomes, given["dest"], os.environ.get("PWD"), removed_here, checking, display.columns)
         display.display("\n" + "\n".join(text) + "\n")
         report = summary.document(outcomes, given["dest"], checking, removed_here)
+        # With -v the default callback would show the same once more, as data: as of facts, it does not.
         result = {"changed": False, "outcomes": outcomes, "lines": text, "report": _adapter._plain(report)}
+        result["_ansible_verbose_override"] = True
         if given["save"] and given["dest"] and not checking:
             try:
                 result["path"] = summary.save(here(given["dest"]), report)

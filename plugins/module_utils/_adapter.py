@@ -71,6 +71,8 @@ INFO_SPEC = dict(
 REMOVE_SPEC = {"archives": {"type": "list", "elements": "dict", "required": True}}
 
 _NOT_PERMITTED = 77
+# Not a dump, or damaged; no such file.
+_NOT_A_DUMP = (65, 66)
 # Between two looks at dumps that are being written: looking at ten thousand takes 2 s.
 _LOOK_AGAIN_S = 5
 
@@ -126,8 +128,11 @@ def _archive_all(params, sources, output, dest, check_mode, until, outcome):
             )
         except (errors.SavedumpError, OSError) as error:
             status = errors.status_of(error) if isinstance(error, OSError) else error.exit_status
+            why = _sentence(error)
+            if status in _NOT_A_DUMP and ";" not in why:
+                why += "; savedump_info lists the dumps that are there"
             # A sweep without root rights meets other people's dumps; only a dump that was asked for by name must open.
-            _leave_out(outcome, path, _sentence(error), status, named or status != _NOT_PERMITTED)
+            _leave_out(outcome, path, why, status, named or status != _NOT_PERMITTED)
             continue
         document = archived.as_json()
         document["path"] = os.path.join(dest, os.path.basename(archived.path))
@@ -349,15 +354,18 @@ def _ours(path, dest):
 
 def _leave_out(outcome, path, why, status, failed):
     outcome["not_archived"].append({"dump": path, "why": why, "exit_status": status, "failed": failed})
-    if status is not None:
-        outcome["warnings"].append("not archived: %s" % (why if path in why else "%s: %s" % (path, why)))
+    if status is not None and not failed:  # else the message says it
+        outcome["warnings"].append("not archived: %s" % _why(outcome["not_archived"][-1]))
+
+
+def _why(item):
+    """Why a dump was not archived, with its path."""
+    return item["why"] if item["dump"] in item["why"] else "%s: %s" % (item["dump"], item["why"])
 
 
 def _sentence(error):
-    """An OSError as 'path: words'; a SavedumpError as it speaks for itself."""
-    if isinstance(error, OSError) and error.strerror:
-        return "%s: %s" % (error.filename, error.strerror) if error.filename else error.strerror
-    return str(error)
+    """An OSError as 'path: words; what to do'; a SavedumpError as it speaks for itself."""
+    return errors.sentence(error)
 
 
 def _gaps(path, document):
@@ -433,7 +441,8 @@ def _in_words(outcome, dest, check_mode):
     if outcome["left_out"]:
         parts.append("%d more not asked for" % outcome["left_out"])
     if failed:
-        parts.append("%s NOT archived: %s" % (_dumps(failed), failed[0]["why"]))
+        parts.append("%s NOT archived: %s" % (_dumps(failed), _why(failed[0])))
+        outcome["warnings"].extend("not archived: %s" % _why(item) for item in failed[1:])
         outcome["failed"] = True
     outcome["msg"] = "; ".join(parts) or "no dumps found"
     return outcome

@@ -12,7 +12,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.savedump.toolkit.plugins.module_utils import _adapter
-from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.errors import SavedumpError
+from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core import errors
 
 
 class ControlAction(ActionBase):
@@ -48,6 +48,4 @@ def here(path):
 
 def sentence(error):
     """A SavedumpError or an OSError in words."""
-    if isinstance(error, SavedumpError):
-        return str(error)
-    return "%s: %s" % (error.filename, error.strerror) if error.filename else str(error.strerror or error)
+    return errors.sentence(error)

@@ -32,12 +32,22 @@ def outcome(
     came from, by its place; ``filling`` are the other steps that fill gaps; ``room`` is why nothing was fetched;
     ``removed`` is what savedump_remove said.
     """
-    return summary.outcome(_steps(found, archived, fetched, verified, completed, senders, filling, room, removed))
+    try:
+        result = summary.outcome(
+            _steps(found, archived, fetched, verified, completed, senders, filling, room, removed)
+        )
+        # What cannot be said must not cost the others their summary: a target can answer whatever it likes.
+        lines({"": result})
+        summary.document({"": result}, None)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        return summary.outcome(summary.Steps(broken="what this host says makes no sense: %s" % error))
+    return result
 
 
-def lines(outcomes, dest=None, here=None, removed_here=(), check_mode=False):
-    """The summary for a person, host by host. ``here`` is the directory to which paths are shown relative."""
-    return words.lines(outcomes, dest, here, removed_here, check_mode, _HINT)
+def lines(outcomes, dest=None, here=None, removed_here=(), check_mode=False, width=0):
+    """The summary for a person, host by host. ``here`` is the directory to which paths are shown relative; lines longer
+    than ``width`` are folded, if that is not 0."""
+    return words.lines(outcomes, dest, here, removed_here, check_mode, _HINT, width)
 
 
 def _steps(found, archived, fetched, verified, completed, senders, filling, room, removed):

@@ -180,7 +180,8 @@ def _marked(reply, marker):
     for line in reply["stdout"].splitlines():
         if line.startswith(marker):
             return json.loads(line[len(marker) :])
-    words = (reply["stderr"].strip() or reply["stdout"].strip() or "no output")[-2000:]
+    # ssh's own "Shared connection closed" is on stderr, a traceback of a pseudo-terminal's process on stdout.
+    words = ("\n".join(filter(None, (reply["stderr"].strip(), reply["stdout"].strip()))) or "no output")[-2000:]
     raise AnsibleActionFail("savedump did not run on the target (exit status %d): %s" % (reply["rc"], words))
 
 
@@ -204,7 +205,8 @@ def _no_python(seen, task_vars):
     if seen:
         return (
             "%s has %s; savedump needs Python 3.6 or newer there. Install python3, or name one in "
-            "ansible_python_interpreter." % (host, ", ".join(python.words for python in seen))
+            "ansible_python_interpreter; the file itself can still be fetched with savedump.toolkit.savedump_fetch, "
+            "which needs only sh." % (host, ", ".join(python.words for python in seen))
         )
     return (
         "%s has no Python 3 where it was looked for. Install python3 there, or name one in ansible_python_interpreter; "

@@ -116,7 +116,7 @@ def test_readme_installs_the_collection_from_a_clone(tmp_path):
     clone.mkdir(parents=True)
     checkout.copy(clone)
     readme = (clone / "README.md").read_text(encoding="utf-8")
-    (commands,) = re.findall(r"^```(?:sh)?\n(ansible-galaxy collection build.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    (commands,) = re.findall(r"^```sh\n(ansible-galaxy collection build.*?)^```$", readme, re.MULTILINE | re.DOTALL)
     environment = dict(os.environ, HOME=str(tmp_path), PATH=os.path.dirname(sys.executable) + ":" + os.environ["PATH"])
     for name in ("ANSIBLE_CONFIG", "ANSIBLE_COLLECTIONS_PATH"):
         environment.pop(name, None)

@@ -149,7 +149,7 @@ def archive(
             written = archiving.write(plan, ready.sources, sys.stdout.buffer, *arguments)
             sys.stdout.buffer.flush()
         else:
-            with archiving.atomic_file(target) as file:
+            with archiving.atomic_file(target, replace=force or existing is not None) as file:
                 written = archiving.write(plan, ready.sources, file, *arguments)
     return Archived(
         path=target, sha256=written.sha256, size=written.size, planned_size=plan.size, complete=plan.complete,
@@ -210,19 +210,22 @@ def _check_level(archive_format: str, level: Optional[int]) -> None:
         raise UsageError("%s has no level %d" % (archive_format, level), "choose 1 to %d" % _LEVELS[archive_format])
 
 
-def verify(path: str) -> "Verified":
-    """Every hash, every build ID, and whether anything is missing. Raises BadDump if it is no archive at all."""
+def verify(path: str, progress: Optional[Callable[[int], None]] = None) -> "Verified":
+    """Every hash, every build ID, and whether anything is missing. `progress` is told how many bytes of the archive are
+    read. Raises BadDump if it is no archive at all."""
     from . import unpack
 
-    return unpack.verify(path)
+    return unpack.verify(path, progress)
 
 
-def open_archive(path: str, into: Optional[str] = None) -> "Opened":
+def open_archive(
+    path: str, into: Optional[str] = None, progress: Optional[Callable[[int], None]] = None
+) -> "Opened":
     """Unpack into a private folder (mode 0700) below `into`, or below the current folder, verifying on the way; a
-    folder that this made of the same archive before is used again."""
+    folder that this made of the same archive before is used again. `progress` is told how many bytes are read."""
     from . import unpack
 
-    return unpack.unpack(path, into or ".")
+    return unpack.unpack(path, into or ".", progress)
 
 
 def complete(
@@ -237,6 +240,7 @@ def complete(
     on_plan: Optional[Callable[[Plan], None]] = None,
     progress: Optional[Callable[[int], None]] = None,
     debuginfod: "Optional[Client]" = None,
+    on_read: Optional[Callable[[int], None]] = None,
 ) -> Archived:
     """Fill the gaps of the archive at `path`, which is left as it is, from `search.search_paths`, from other archives
     in and below the folders `archives` and from `debuginfod`'s servers, and write a new one.
@@ -244,7 +248,8 @@ def complete(
     `output` is a folder or the new archive's name; without it, NAME.completed.tar.gz beside the old one. The format is
     the old one's, unless the name's ending or `format` says otherwise. If nothing can be filled, nothing is written,
     and the result is about the old archive, with what was tried now; one of the same dump that is there already is left
-    alone if it lacks no more than the new one would, but for `force`. Raises SavedumpError or OSError."""
+    alone if it lacks no more than the new one would, but for `force`. `on_read` is told how many bytes of the old one
+    are read. Raises SavedumpError or OSError."""
     from . import archive as archiving
     from . import naming
     from .complete import prepared
@@ -255,7 +260,7 @@ def complete(
     archive_format = archiving.choose_format(naming.format_of(path, output, format))
     _check_level(archive_format, level)
     target, existing = naming.completed(path, output, archive_format, before, force)
-    with prepared(path, target, search, archives, debuginfod) as ready:
+    with prepared(path, target, search, archives, debuginfod, on_read) as ready:
         if not ready.gains:
             tried = dict(ready.before, missing=ready.manifest["missing"])
             return _unchanged(path, tried, ready.plan.size)
@@ -270,7 +275,7 @@ def complete(
             )  # fmt: skip
         if progress is not None:
             progress(0)
-        with archiving.atomic_file(target) as file:
+        with archiving.atomic_file(target, replace=force or existing is not None) as file:
             written = archiving.write(
                 ready.plan, ready.sources, file, archive_format, level, ready.host, ready.tool, progress, ready.amend
             )
@@ -280,13 +285,15 @@ def complete(
     )  # fmt: skip
 
 
-def store(folder: str, archives: Iterable[str], dry_run: bool = False) -> "Stored":
+def store(
+    folder: str, archives: Iterable[str], dry_run: bool = False, progress: Optional[Callable[[str, int], None]] = None
+) -> "Stored":
     """Put the files of these archives that a build ID proves into the content store `folder`, which is made if it is
-    not there. An archive with any problem is left out whole. Raises OSError or SavedumpError if the store cannot be
-    written."""
+    not there. An archive with any problem is left out whole. `progress` is told the archive and how many of its bytes
+    are read. Raises OSError or SavedumpError if the store cannot be written."""
     from . import store as storing
 
-    return storing.add(folder, archives, dry_run)
+    return storing.add(folder, archives, dry_run, progress)
 
 
 def find(paths: Iterable[str] = (), sysroot: str = "/", filters: "Optional[Filters]" = None) -> "FindReport":

@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from typing import IO, Any, Callable, Container, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import compression
-from .elf.file import SHT_NULL
-from .errors import Busy, CannotWrite, ToolMissing, UsageError, cannot_write
+from .elf.file import SHT_NULL, describe
+from .elf.header import MAGIC
+from .errors import BadDump, Busy, CannotWrite, ToolMissing, UsageError, cannot_write
 from .manifest import Host, manifest_json, to_bytes
-from .model import ARCHIVE_FORMATS, Entry, Json, Plan
+from .model import ARCHIVE_FORMATS, BY_BUILD_ID, Entry, Json, Plan
 from .source import CHUNK, Source
-from .sysroot import Refused, open_regular
+from .sysroot import Refused, open_regular, reader
 from .tarstream import sparse, sums
 from .tarstream.header import BLOCK
 from .tarstream.writer import TarWriter
@@ -181,9 +182,27 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
     return iter(lambda: file.read(CHUNK), b"")
 
 
+def _check_build_id(entry: Entry, file: IO[bytes]) -> None:
+    """Raises Busy if the file that lies there by now has another one. Package managers, reproducible images and whoever
+    means harm give another file the same size and time. A file of the dump's owner was proven with his rights, and is
+    read with ours: what is then hashed has to be it, and what is copied has to have that hash."""
+    if entry.matched_by != BY_BUILD_ID or entry.build_id is None:
+        return
+    read_at = reader(file.fileno())
+    if entry.role == "kernel-module" and read_at(0, len(MAGIC)) != MAGIC:
+        return  # it lies there compressed
+    try:
+        if describe(read_at, entry.size).build_id == entry.build_id:
+            return
+    except BadDump:
+        pass
+    raise Busy("%s was replaced while it was read" % entry.origin, "try again")
+
+
 def _hash_file(entry: Entry) -> Optional[str]:
     """The SHA-256 of its member; None if that has more holes than are hashed."""
     with _opened(entry) as file:
+        _check_build_id(entry, file)
         if entry.cuts:
             digest = sparse.digest_of(kept(entry), entry.size, _cut_chunks(entry, file))
         else:
@@ -225,7 +244,13 @@ def encoder(sink: Any, archive_format: str, level: Optional[int]) -> Iterator[An
     if archive_format == "tar":
         yield sink
         return
-    codec = compression.zstd if archive_format == "tar.zst" else compression.gzip
+    with coded(compression.zstd if archive_format == "tar.zst" else compression.gzip, sink, level) as writer:
+        yield writer
+
+
+@contextmanager
+def coded(codec: Any, sink: Any, level: Optional[int] = None) -> Iterator[Any]:
+    """A writer of this codec into `sink`; what it holds back goes out at the end, unless something failed."""
     writer = codec.writer(sink, level=level)
     try:
         yield writer
@@ -242,13 +267,17 @@ def part_of(path: str) -> str:
 
 
 @contextmanager
-def atomic_file(path: str) -> Iterator[IO[bytes]]:
+def atomic_file(path: str, replace: bool = True) -> Iterator[IO[bytes]]:
     """A new file of mode 0600 that bears its name only once it is whole and on disk. Nothing is left of a failure; what
-    a killed run left is taken over by the next. Raises Busy if another process is writing it."""
+    a killed run left is taken over by the next. Raises Busy if another process is writing it, or unless it may
+    `replace` what is there, has written it since somebody looked."""
     folder, part = os.path.dirname(os.path.abspath(path)), part_of(path)
     file = os.fdopen(_open_part(part), "wb", buffering=0)
     try:
         with file:
+            # Whoever else gives this name to a file holds the same lock.
+            if not replace and os.path.lexists(path):
+                raise Busy("another run has made %s meanwhile" % path, "try again")
             yield file
             os.fsync(file.fileno())
             os.rename(part, path)
@@ -261,13 +290,13 @@ def atomic_file(path: str) -> Iterator[IO[bytes]]:
 
 def _open_part(part: str) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    in_the_way = CannotWrite("%s is in the way and is not ours" % part, "remove it, or choose another folder with -o")
+    in_the_way = CannotWrite("%s is in the way and is not ours" % part, "remove it, or choose another folder")
     try:
         descriptor = os.open(part, flags, 0o600)
     except OSError as error:
         if os.path.lexists(part):
             raise in_the_way from None
-        raise cannot_write(os.path.dirname(part), error, "choose another folder with -o") from None
+        raise cannot_write(os.path.dirname(part), error, "choose another folder (-o; in Ansible dest)") from None
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:

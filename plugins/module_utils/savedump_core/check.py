@@ -12,9 +12,10 @@ import json
 import os
 import re
 from contextlib import contextmanager
-from typing import IO, Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import IO, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import compression
+from .dumps import unread
 from .elf.file import ElfFile, describe
 from .elf.header import ReadAt
 from .errors import BadDump, CannotWrite
@@ -38,13 +39,17 @@ _IN_MEMORY = 16 << 20
 MAX_DECOMPRESSED = 1 << 30
 # The kernel's own limit on links in one path (include/linux/namei.h, MAXSYMLINKS).
 _MAX_LINKS = 40
+# Where a tar says that it is one (POSIX.1-2001, pax: ustar interchange format).
+_MAGIC = slice(257, 262)
+_HEAD = 512
 
 
 class HashedFile:
     """The archive file, hashed as it is read."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], progress: Optional[Callable[[int], None]] = None) -> None:
         self._file = file
+        self._progress = progress
         self.hash = hashlib.sha256()
         self.size = 0
 
@@ -52,6 +57,8 @@ class HashedFile:
         data = self._file.read(size)
         self.hash.update(data)
         self.size += len(data)
+        if self._progress is not None:
+            self._progress(self.size)
         return data
 
     def drain(self) -> None:
@@ -60,15 +67,19 @@ class HashedFile:
 
 
 @contextmanager
-def opened(path: str) -> Iterator[Tuple[Any, HashedFile]]:
-    """The tar in the file at `path`, and the file."""
+def opened(path: str, progress: Optional[Callable[[int], None]] = None) -> Iterator[Tuple[Any, HashedFile]]:
+    """The tar in the file at `path`, and the file. `progress` is told how many bytes of the file are read."""
     try:
         descriptor = open_regular(os.path.realpath(path))
     except Refused as error:
         raise BadDump("%s is %s" % (path, error)) from None
     with os.fdopen(descriptor, "rb", buffering=0) as raw:
-        codec = compression.sniff(os.pread(raw.fileno(), compression.HEAD, 0))
-        file = HashedFile(raw)
+        head = os.pread(raw.fileno(), _HEAD, 0)
+        codec = compression.sniff(head[: compression.HEAD])
+        if codec is None and head[_MAGIC] != b"ustar":
+            what = "an ELF file" if head[:4] == b"\x7fELF" else unread.name(head)[0]
+            raise BadDump("%s is no archive of savedump: it is %s" % (path, what))
+        file = HashedFile(raw, progress)
         if codec is None:
             yield file, file
             return
@@ -438,7 +449,8 @@ def check_space(folder: str, wanted: int) -> None:
     free = status.f_bavail * status.f_frsize
     if wanted > free:
         raise CannotWrite(
-            "%s has %d bytes free, and the next file takes %d" % (folder, free, wanted), "choose another folder"
+            "%s has %d bytes free, and the next file takes %d" % (folder, free, wanted),
+            "make room, or choose another folder",
         )
 
 

@@ -12,7 +12,7 @@ import os
 import re
 import time
 from contextlib import ExitStack, contextmanager
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import __version__, unpack
 from .dumps import open_dump
@@ -89,15 +89,16 @@ class Ready(NamedTuple):
 
 @contextmanager
 def prepared(
-    path: str, target: str, options: SearchOptions, archives: Iterable[str] = (), debuginfod: Any = None
-) -> Iterator[Ready]:
+    path: str, target: str, options: SearchOptions, archives: Iterable[str] = (), debuginfod: Any = None,
+    on_read: Optional[Callable[[int], None]] = None,
+) -> Iterator[Ready]:  # fmt: skip
     """Unpack the archive at `path` beside `target` and look for what it lacks: in `options.search_paths`, in the
     archives in and below the folders `archives`, at `debuginfod`'s servers. Raises BadDump for an archive with any
     problem, CannotWrite, Busy, ToolMissing, OSError."""
     with ExitStack() as stack:
         stack.enter_context(many_files())
         work = stack.enter_context(workroom(target))
-        opened = unpack.unpack(path, work)
+        opened = unpack.unpack(path, work, on_read)
         old = _read(path, opened.manifest, opened.path)
         ahead = {gap["build_id"] for gap in old.manifest["missing"] if isinstance(gap.get("build_id"), str)}
         shelf = stack.enter_context(Shelf(archives, work, but=path, ahead=ahead))

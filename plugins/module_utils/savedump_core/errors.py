@@ -6,6 +6,7 @@ never wrapped: it passes with its errno and file name, and ``status_of`` gives i
 """
 
 import errno
+import os
 
 COMPLETE = 0
 GAPS = 3
@@ -72,10 +73,42 @@ def status_of(error: OSError) -> int:
     return 74
 
 
+_NEXT = {
+    errno.ENOSPC: "make room there, or choose another folder",
+    errno.EDQUOT: "make room there, or choose another folder",
+    errno.EROFS: "choose another folder",
+    errno.EFBIG: "choose another file system, or raise the limit (ulimit -f)",
+    errno.EIO: "the disk or the way to it fails: see dmesg",
+    errno.ELOOP: "a symbolic link leads to itself: give the file's own path",
+    errno.ENAMETOOLONG: "the path is too long: go to its folder and give the name alone",
+    errno.ESTALE: "the network file system changed: mount it again",
+}
+
+
+def next_step(error: OSError) -> str:
+    """What to do about an OSError, for a person; empty if its own words are all that can be said."""
+    if error.errno in _PERMISSION:
+        if os.geteuid() == 0:
+            return "not even root may: see the mount's options, SELinux or AppArmor"
+        return "run it as root (sudo; in Ansible become: true)"
+    return _NEXT.get(error.errno or 0, "")
+
+
+def sentence(error: Exception) -> str:
+    """A failure as one sentence, with what to do about it: an OSError as "path: words", any other as it speaks."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    said = "%s: %s" % (error.filename, error.strerror) if error.filename else error.strerror
+    step = next_step(error)
+    return "%s; %s" % (said, step) if step else said
+
+
 def cannot_write(folder: str, error: OSError, hint: str) -> CannotWrite:
     """Nothing can be made in this folder. The status is the error's own, but where that means a missing input: /proc
     and its like say "no such file" to who would make one there."""
-    failure = CannotWrite("cannot write into %s: %s" % (folder, error.strerror or error), hint)
-    if status_of(error) != _EX_NOINPUT:
+    no_input = status_of(error) == _EX_NOINPUT
+    words = "no file can be made there" if no_input and os.path.isdir(folder) else error.strerror or error
+    failure = CannotWrite("cannot write into %s: %s" % (folder, words), hint)
+    if not no_input:
         failure.exit_status = status_of(error)
     return failure

@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 from typing import Any, Iterator, NamedTuple, Optional
 
 _BLOCK = 1 << 20
@@ -97,7 +98,8 @@ def missing_space(place: Landing, size: int) -> int:
 
 @contextlib.contextmanager
 def opened_part(place: Landing) -> Iterator[int]:
-    """A descriptor on the .part, which nobody else is writing to. Raises Busy, or OSError."""
+    """A descriptor on the .part, which nobody else is writing to, and nobody else reads: in a folder that others may
+    write into, one of theirs may lie in wait. Raises Busy, or OSError."""
     os.makedirs(os.path.dirname(place.folder), 0o700, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.mkdir(place.folder, 0o700)
@@ -107,14 +109,24 @@ def opened_part(place: Landing) -> Iterator[int]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise Busy("%s is being fetched by another run" % place.path) from None
+                raise Busy("%s is being fetched by another run" % place.path, "wait for it to end") from None
             # Between open and flock the other run may have finished and taken the name away.
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), os.lstat(place.part)):
-                    yield descriptor
-                    return
+            if _bears_name(descriptor, place.part):
+                status = os.fstat(descriptor)
+                if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
+                    raise PermissionError(errno.EPERM, "is in the way and is not ours; remove it", place.part)
+                os.fchmod(descriptor, 0o600)
+                yield descriptor
+                return
         finally:
             os.close(descriptor)
+
+
+def _bears_name(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def finish(descriptor: int, place: Landing) -> None:

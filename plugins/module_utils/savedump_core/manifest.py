@@ -167,7 +167,7 @@ def manifest_json(plan: Plan, digests: Mapping[str, Optional[str]], host: Host, 
     "created" is the dump's own last change, not the clock: the same inputs give the same bytes."""
     return {
         "schema": MANIFEST_SCHEMA,
-        "created": _utc(plan.dump.mtime_ns),
+        "created": moment(plan.dump.mtime_ns),
         "tool": dict({"name": "savedump", "version": __version__}, **tool),
         "host": dict(host._asdict()),
         "dump": _with_modules(plan.dump, plan.findings),
@@ -225,6 +225,6 @@ def _address(value: Optional[int]) -> Optional[str]:
     return None if value is None else "0x%x" % value
 
 
-def _utc(nanoseconds: int) -> str:
-    """ISO 8601 in UTC, to the second."""
+def moment(nanoseconds: int) -> str:
+    """A time of last change as "created" has it: ISO 8601 in UTC, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(nanoseconds // 10**9))

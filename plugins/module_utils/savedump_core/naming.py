@@ -37,7 +37,7 @@ def target(
             return path, None
         if other["dump"]["identity"] == identity:
             return path, None if force else other
-    raise CannotWrite("%s is there already and is no archive" % path, "move it away")
+    raise CannotWrite("%s is there already and is no archive" % path, "move it away, or give another name with -o")
 
 
 _NOT_AN_ARCHIVE: Json = {"dump": {"identity": None}}

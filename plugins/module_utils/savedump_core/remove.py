@@ -3,12 +3,12 @@
 
 import os
 import stat
-import time
 from typing import Optional
 
 from . import compression, lock
 from .dumps import identity_of
 from .errors import Busy, UsageError
+from .manifest import moment
 from .source import open_source
 
 _CONTAINERS = tuple(codec.NAME for codec in compression.CONTAINERS)
@@ -35,7 +35,7 @@ def remove(
             status = os.fstat(descriptor)
             with lock.claimed(descriptor):
                 if created is None and dry_run:
-                    created = _moment(status)
+                    created = moment(status.st_mtime_ns)
                 _prove(path, descriptor, status, identity, stored_size, created)
                 # Between the proof and here: the name must still be that file's.
                 if not os.path.samestat(status, os.stat(name, dir_fd=folder, follow_symlinks=False)):
@@ -53,7 +53,7 @@ def _prove(
     path: str, descriptor: int, status: os.stat_result, identity: str, stored_size: Optional[int],
     created: Optional[str],
 ) -> None:  # fmt: skip
-    if not stat.S_ISREG(status.st_mode) or (status.st_size, _moment(status)) != (stored_size, created):
+    if not stat.S_ISREG(status.st_mode) or (status.st_size, moment(status.st_mtime_ns)) != (stored_size, created):
         raise _changed(path)
     if lock.being_written(path):
         raise Busy("%s is being written" % path, "try again later")
@@ -63,11 +63,6 @@ def _prove(
         if identity_of(source) != identity:
             raise _changed(path)
         source.check_unchanged()
-
-
-def _moment(status: os.stat_result) -> str:
-    """Of the last change, as a manifest's "created" has it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(status.st_mtime_ns // 10**9))
 
 
 def _changed(path: str) -> Busy:

@@ -23,7 +23,7 @@ class Policy(NamedTuple):
     """So many bytes of archives, of all hosts together."""
 
 
-class Collected(NamedTuple):
+class HostArchive(NamedTuple):
     """One archive below the folder DEST, in DEST/HOST/."""
 
     path: str
@@ -35,11 +35,11 @@ class Collected(NamedTuple):
 class Doomed(NamedTuple):
     """An archive that is to go."""
 
-    archive: Collected
+    archive: HostArchive
     why: str
 
 
-def collected(dest: str) -> List[Collected]:
+def collected(dest: str) -> List[HostArchive]:
     """What bears an archive's name in the folders of hosts below `dest`, the oldest first. Nothing is opened."""
     found = []
     for host in _folders(dest):
@@ -48,7 +48,7 @@ def collected(dest: str) -> List[Collected]:
                 status = entry.stat(follow_symlinks=False)
                 hidden = entry.name.startswith(".")
                 if not hidden and entry.name.endswith(_SUFFIXES) and stat.S_ISREG(status.st_mode):
-                    found.append(Collected(entry.path, host, status.st_size, status.st_mtime_ns))
+                    found.append(HostArchive(entry.path, host, status.st_size, status.st_mtime_ns))
     return sorted(found, key=lambda one: (one.mtime_ns, one.path))
 
 
@@ -63,7 +63,7 @@ def _folders(dest: str) -> List[str]:
         return []
 
 
-def doomed(found: List[Collected], policy: Policy, stay: AbstractSet[str], now_ns: int) -> Iterator[Doomed]:
+def doomed(found: List[HostArchive], policy: Policy, stay: AbstractSet[str], now_ns: int) -> Iterator[Doomed]:
     """Of `found`, as collected() has it, what the policy gives up. What is in `stay` stays, whatever the policy: as a
     rule the archives whose dumps are still on their hosts, which the next run would bring again."""
     newest = {one.host: one.path for one in found}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, NamedTuple, Op
 
 from .elf import split
 from .elf.file import ElfFile, describe, spare_relocations
-from .elf.header import ReadAt
+from .elf.header import MAGIC, PT_LOAD, ReadAt, iter_segments, segment_size
 from .errors import SavedumpError
 from .finders import CHAIN, from_dump
 from .finders.kernel_layout import PACKED
@@ -298,6 +298,8 @@ class _Seeker:
                 # That a path is the same says nothing in another root, which may be any container's.
                 case = self._case._replace(unverified=False) if candidate.root else self._case
                 outcome, detail, matched_by = judge(want, on_disk, descriptor, case, finder == from_dump.NAME)
+            if outcome == MATCH and finder != from_dump.NAME and candidate.trusted is None:
+                _check_whole(want, on_disk, reader(descriptor))
             if outcome != MATCH:
                 return Attempt(finder, shown, outcome, detail), None
             skeletons = _skeletons(want, on_disk, descriptor)
@@ -386,6 +388,24 @@ def _describe(descriptor: int, host_path: str, want: Want) -> OnDisk:
     except SavedumpError as error:
         raise Refused(error.message) from None
     return OnDisk(host_path=host_path, identity=source.identity, elf=elf, uid=status.st_uid, mode=status.st_mode)
+
+
+def _check_whole(want: Want, on_disk: OnDisk, read_at: ReadAt) -> None:
+    """Raises Refused for a file of the right ID that lacks what was loaded of it: the debug file that was stripped off
+    it has that ID, too, and so has a copy of it that broke off."""
+    if want.kind != LOADED or read_at(0, len(MAGIC)) != MAGIC:  # a kernel's module may lie there compressed
+        return
+    elf, size = on_disk.elf, on_disk.identity.size
+    if elf.debug_only:
+        raise Refused("it holds debug information only")
+    header = elf.header
+    # BFD takes nothing whose section table is cut off (elfcode.h, elf_object_p).
+    end = header.shoff + max(header.shnum, 1) * header.shentsize if header.shoff else 0
+    if header.phentsize == segment_size(header):
+        raw = read_at(header.phoff, header.phnum * header.phentsize)
+        end = max([end] + [one.offset + one.filesz for one in iter_segments(header, raw) if one.type == PT_LOAD])
+    if end > size:
+        raise Refused("it is cut off: it has %d of %d bytes" % (size, end))
 
 
 def _skeletons(want: Want, on_disk: OnDisk, descriptor: int) -> Tuple[split.Skeleton, ...]:

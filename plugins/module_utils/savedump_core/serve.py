@@ -6,14 +6,15 @@ Nothing is written to this host's disk: the code itself came over the pipe (remo
         the document of `find --json`, and "unread": [{"path", "why", "exit_status"}] of what was named and is not there
     {"verb": "stream", "path", "search", "debuginfod_urls", "codecs", "format", "level", "nice", "wait",
      "dry_run"}
-        what the archive will be: {"name", "size", "estimated_size", "complete", "missing", "dump", "codec",
-                                   "files": [{"sha256", "size", "build_id", "role", "matched_by"}]}
+        what the archive will be: {"name", "created", "size", "tar_size", "estimated_size", "complete", "missing",
+                                   "dump", "codec", "files": [{"sha256", "size", "build_id", "role", "matched_by"}]}
         {"files": [sha256, …]}    a stream: a tar of these files, each under its SHA-256; then ask again
         {"archive": [sha256, …]}  a stream: the archive as a parcel (wire/parcel) for a reader who has these files
         {}                        nothing more of this dump
 """
 
 import os
+import shutil
 import tempfile
 import threading
 from contextlib import contextmanager
@@ -21,22 +22,24 @@ from typing import Any, FrozenSet, Iterator, List, Optional
 
 from . import api, archive, compression, lock, nice, space
 from .errors import SavedumpError, UsageError, status_of
-from .manifest import dump_json, missing_list
+from .manifest import dump_json, missing_list, moment
 from .model import Entry, Json, SearchOptions
 from .tarstream.writer import TarWriter
 from .wire import frames, parcel
 
 # How often the other end hears that this one lives while it reads and searches.
 _ALIVE_EVERY_S = 5.0
-# What comes from a package or an archive is unpacked here, in memory.
+# What comes from a package or an archive is unpacked here, in memory; what comes from servers lies there until the dump
+# is sent, and not in the cache of the user, which is on disk.
 _MEMORY = "/dev/shm"
+_FETCHED = "savedump-" + os.urandom(8).hex()
 _EX_SOFTWARE = 70
 
 
 def main() -> None:
     """Answer on stdout what stdin asks until that ends."""
     if os.path.isdir(_MEMORY):
-        tempfile.tempdir = _MEMORY
+        os.environ["TMPDIR"] = tempfile.tempdir = _MEMORY
     output = os.dup(1)
     os.dup2(2, 1)  # what else is printed must not get between the frames
 
@@ -97,18 +100,20 @@ def _stream(request: Json, receiver: frames.Receiver, sender: frames.Sender) -> 
         raise UsageError("the control host reads none of the codecs that this host writes")
     if request["nice"]:
         nice.lower()
-    with api.alone(request["path"], request["dry_run"], request["wait"]), api.planned(
-        request["path"], SearchOptions(**options), _debuginfod(request)
-    ) as ready:
+    with _debuginfod(request) as debuginfod, api.alone(
+        request["path"], request["dry_run"], request["wait"]
+    ), api.planned(request["path"], SearchOptions(**options), debuginfod) as ready:
         digests = archive.digests_of(ready.plan)
         copied = [entry for entry in ready.plan.entries if archive.is_copied(entry)]
         announced = _announced(ready, copied, digests)
-        sender.document(dict(announced, codec=codec.NAME, estimated_size=_estimate(ready, request)))
+        announced.update(codec=codec.NAME, estimated_size=_estimate(ready, request))
+        announced.update(tar_size=space.tar_size(ready.plan, ready.sources, ready.host, ready.tool))
+        sender.document(announced)
         while True:
             wish = receiver.document()
             if not wish:
                 return
-            with _encoded(codec, sender) as sink:
+            with archive.coded(codec, sender) as sink:
                 if "files" in wish:
                     _send_files(sink, copied, digests, frozenset(wish["files"]))
                 else:
@@ -135,8 +140,9 @@ def _announced(ready: api.Planned, copied: List[Entry], digests: archive.Digests
                 "build_id": None if entry.build_id is None else entry.build_id.hex(),
             }  # fmt: skip
     return {
-        "name": plan.name, "size": plan.size, "complete": plan.complete, "missing": missing_list(plan.findings),
-        "dump": dict(dump_json(plan.dump), modules_why=plan.dump.modules_why), "files": list(files.values()),
+        "name": plan.name, "created": moment(plan.dump.mtime_ns), "size": plan.size, "complete": plan.complete,
+        "dump": dict(dump_json(plan.dump), modules_why=plan.dump.modules_why),
+        "missing": missing_list(plan.findings), "files": list(files.values()),
     }  # fmt: skip
 
 
@@ -164,22 +170,23 @@ def _send_archive(sink: Any, ready: api.Planned, digests: archive.Digests, known
 
 
 @contextmanager
-def _encoded(codec: Any, sender: frames.Sender) -> Iterator[Any]:
-    writer = codec.writer(sender)
-    try:
-        yield writer
-    except BaseException:
-        writer.abort()
-        raise
-    writer.close()
-
-
-def _debuginfod(request: Json) -> Optional[Any]:
+def _debuginfod(request: Json) -> Iterator[Optional[Any]]:
     if not request.get("debuginfod_urls"):
-        return None
+        yield None
+        return
     from .web import debuginfod, url
 
-    return debuginfod.Client(url.servers(request["debuginfod_urls"], os.environ))
+    fetched = _fetched()
+    os.mkdir(fetched, 0o700)
+    try:
+        environ = dict(os.environ, DEBUGINFOD_CACHE_PATH=fetched)
+        yield debuginfod.Client(url.servers(request["debuginfod_urls"], environ), environ=environ)
+    finally:
+        shutil.rmtree(fetched, ignore_errors=True)
+
+
+def _fetched() -> str:
+    return os.path.join(tempfile.gettempdir(), _FETCHED)
 
 
 @contextmanager
@@ -193,6 +200,7 @@ def _alive(sender: frames.Sender) -> Iterator[None]:
             try:
                 sender.alive()
             except OSError:
+                shutil.rmtree(_fetched(), ignore_errors=True)
                 os._exit(1)
 
     thread = threading.Thread(target=tell, daemon=True)

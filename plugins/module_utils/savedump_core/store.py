@@ -18,12 +18,13 @@ import shutil
 import stat
 import tempfile
 from contextlib import contextmanager
-from typing import IO, Any, ContextManager, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from functools import partial
+from typing import IO, Any, Callable, ContextManager, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import check
 from .check import Check, Receiver, check_space, decompressed, opened
 from .elf.file import ElfFile
-from .errors import BadDump, CannotWrite, SavedumpError, cannot_write
+from .errors import BadDump, CannotWrite, SavedumpError, cannot_write, sentence
 from .model import BY_BUILD_ID, Json
 from .sysroot import Refused, open_regular, reader
 from .tarstream import reader as tar
@@ -78,18 +79,21 @@ class Stored(NamedTuple):
         }
 
 
-def add(folder: str, archives: Iterable[str], dry_run: bool = False) -> Stored:
+def add(
+    folder: str, archives: Iterable[str], dry_run: bool = False, progress: Optional[Callable[[str, int], None]] = None
+) -> Stored:
     """Verify each archive, and put its files that a build ID proves into the store `folder`, which is made if it is not
     there: mode 0700, to be opened to a web server by whoever owns it. Nothing is taken of an archive with any problem;
-    the others are. A `dry_run` writes nothing. Raises CannotWrite, OSError."""
+    the others are. A `dry_run` writes nothing. `progress` is told the archive and
+    how many of its bytes are read. Raises CannotWrite, OSError."""
     stored = Stored((), (), (), 0, ())
     for path in archives:
         try:
-            one = _dry(folder, path) if dry_run else _add(folder, path)
+            one = _would_add(folder, path) if dry_run else _add(folder, path, progress)
         except CannotWrite:
             raise
         except (SavedumpError, OSError) as error:
-            one = Stored((), (), (), 0, ((path, str(error)),))
+            one = Stored((), (), (), 0, ((path, sentence(error)),))
         stored = Stored(
             stored.added + one.added, stored.known + one.known, stored.other + one.other, stored.saved + one.saved,
             stored.failed + one.failed,
@@ -118,6 +122,8 @@ def add_file(folder: str, path: str, build_id: str, kind: str) -> Kept:
                 raise BadDump(
                     "%s has build ID %s, not %s" % (path, elf.build_id.hex() if elf.build_id else "none", build_id)
                 )
+            if elf.debug_only if kind == EXECUTABLE else not elf.has_debug_info:
+                raise BadDump("%s has build ID %s and is no %s" % (path, build_id, kind))
             incoming = _Incoming(copy.name, digest.hexdigest(), copy.tell(), build_id, (kind,), os.path.basename(path))
             _settle(copy)
         (outcome, kept), *_rest = _publish(folder, path, incoming)
@@ -126,7 +132,7 @@ def add_file(folder: str, path: str, build_id: str, kind: str) -> Kept:
         return kept
 
 
-class Sent(NamedTuple):
+class Announced(NamedTuple):
     """A file that another host says it sends."""
 
     sha256: str
@@ -136,11 +142,11 @@ class Sent(NamedTuple):
     """As in a manifest."""
 
 
-def sent(entry: Json) -> Optional[Sent]:
+def announced(entry: Json) -> Optional[Announced]:
     """Of a file as a manifest lists it; None of one that a store does not take."""
     if not _is_proven(entry) or not _SHA256.match(entry["sha256"]):
         return None
-    return Sent(entry["sha256"], entry["size"], entry["build_id"], entry["role"])
+    return Announced(entry["sha256"], entry["size"], entry["build_id"], entry["role"])
 
 
 def open_content(folder: str, sha256: str, size: int) -> Optional[IO[bytes]]:
@@ -149,17 +155,17 @@ def open_content(folder: str, sha256: str, size: int) -> Optional[IO[bytes]]:
     return None if descriptor is None else os.fdopen(descriptor, "rb", buffering=0)
 
 
-def receive(folder: str, wanted: Iterable[Sent], members: Iterable[tar.Member], origin: str) -> Stored:
+def receive(folder: str, wanted: Iterable[Announced], members: Iterable[tar.Member], origin: str) -> Stored:
     """Put files into the store that come as members of a tar, each under its SHA-256. What does not have the bytes or
     the build ID that were announced is not taken, and says so in `failed`. `origin` says where they come from. Raises
     BadDump, CannotWrite, OSError."""
-    announced = {one.sha256: one for one in wanted}
+    expected = {one.sha256: one for one in wanted}
     outcomes: List[Tuple[str, Kept]] = []
     received: List[_Incoming] = []
     failed: List[Tuple[str, str]] = []
     with _incoming(folder) as room:
         for member in members:
-            one = announced.pop(member.name, None)
+            one = expected.pop(member.name, None)
             if one is None or member.kind != tar.FILE or member.size != one.size:
                 raise BadDump("a file came that was not asked for: %s" % check.shown(member.name))
             try:
@@ -175,7 +181,7 @@ def receive(folder: str, wanted: Iterable[Sent], members: Iterable[tar.Member], 
     return _stored(outcomes, received)._replace(failed=tuple(failed))
 
 
-def _received(room: str, member: tar.Member, one: Sent) -> "_Incoming":
+def _received(room: str, member: tar.Member, one: Announced) -> "_Incoming":
     """One file, in the room under its SHA-256."""
     data = sparse.whole(member.size) if member.extents is None else list(member.extents)
     check_space(room, sparse.stored_size(data))
@@ -218,13 +224,14 @@ class _Incoming(NamedTuple):
     member: str
 
 
-def _add(folder: str, path: str) -> Stored:
-    with _incoming(folder) as room, opened(path) as (stream, _file):
+def _add(folder: str, path: str, progress: Optional[Callable[[str, int], None]]) -> Stored:
+    tell = partial(progress, path) if progress is not None else None
+    with _incoming(folder) as room, opened(path, tell) as (stream, _file):
         check_ = Check(path, tar.members(stream), 1)
-        receiver = _Shelved(check_.listed, folder, room)
+        receiver = _Lacking(check_.listed, folder, room)
         check_.run(receiver)
         if check_.problems:
-            raise BadDump(check_.problems[0], "the verb verify lists all that is wrong")
+            raise BadDump(check_.problems[0], "savedump verify lists all that is wrong; copy the archive here again")
         outcomes = [one for incoming in receiver.received for one in _publish(folder, path, incoming)]
     return _stored(outcomes, receiver.received)
 
@@ -238,7 +245,7 @@ def _stored(outcomes: List[Tuple[str, Kept]], received: List[_Incoming]) -> Stor
     return Stored(those("added"), those("known"), those("other"), saved, ())
 
 
-def _dry(folder: str, path: str) -> Stored:
+def _would_add(folder: str, path: str) -> Stored:
     """By the manifest alone."""
     outcomes = []
     received = []
@@ -264,7 +271,7 @@ def _is_proven(entry: Json) -> bool:
     )  # fmt: skip
 
 
-class _Shelved(Receiver):
+class _Lacking(Receiver):
     """Writes what the store lacks into its room, and leaves everything else where it is."""
 
     def __init__(self, listed: Dict[bytes, Json], folder: str, room: str) -> None:
@@ -279,10 +286,10 @@ class _Shelved(Receiver):
         entry = self._listed.get(os.fsencode(name)) or {}
         if not reread or not _is_proven(entry):
             return super().file(name, data, size, reread)
-        return self._shelved(entry, data, size)
+        return self._written(entry, data, size)
 
     @contextmanager
-    def _shelved(self, entry: Json, data: List[sparse.Extent], size: int) -> Iterator[Placed]:
+    def _written(self, entry: Json, data: List[sparse.Extent], size: int) -> Iterator[Placed]:
         there = _open_content(self._folder, entry["sha256"], size)
         if there is not None:
             # Its hash is taken of what comes out of the archive: what lies here is read for the build ID only.

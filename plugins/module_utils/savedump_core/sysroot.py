@@ -21,6 +21,7 @@ from typing import (
     List,
     NamedTuple,
     Optional,
+    Sequence,
     Tuple,
     TypeVar,
     Union,
@@ -267,7 +268,7 @@ class Roots:
         self.dump = dump
         self.archives = archives
         self._remembered: Dict[Hashable, Any] = {}
-        self._by_build_id: Dict[str, Dict[bytes, str]] = {}
+        self._by_build_id: Dict[str, Dict[bytes, List[str]]] = {}
         self._below: Dict[Tuple[Optional[str], str], Dict[str, List[str]]] = {}
 
     def remembered(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -276,11 +277,12 @@ class Roots:
             self._remembered[key] = make()
         return self._remembered[key]
 
-    def in_folder(self, folder: str, build_id: bytes) -> Optional[str]:
-        """The ELF file with this build ID that lies in the folder itself, whatever its name."""
+    def in_folder(self, folder: str, build_id: bytes) -> Sequence[str]:
+        """The ELF files with this build ID that lie in the folder itself, whatever their names: a stripped program and
+        the debug file that was stripped off it have one."""
         if folder not in self._by_build_id:
             self._by_build_id[folder] = _index(folder)
-        return self._by_build_id[folder].get(build_id)
+        return self._by_build_id[folder].get(build_id, ())
 
     def below(self, folder: Optional[str], top: str, key: Callable[[str], Optional[str]]) -> Dict[str, List[str]]:
         """The files in and below `top`, a relative path in a folder of the user's or, for None, in the sysroot: their
@@ -310,8 +312,8 @@ def _files_by(host: str, top: str, key: Callable[[str], Optional[str]]) -> Dict[
     return found
 
 
-def _index(folder: str) -> Dict[bytes, str]:
-    found: Dict[bytes, str] = {}
+def _index(folder: str) -> Dict[bytes, List[str]]:
+    found: Dict[bytes, List[str]] = {}
     try:
         names = sorted(os.listdir(folder))
     except OSError:
@@ -323,5 +325,5 @@ def _index(folder: str) -> Dict[bytes, str]:
         except (OSError, Refused):
             continue
         if build_id:
-            found.setdefault(build_id, path)
+            found.setdefault(build_id, []).append(path)
     return found

@@ -8,7 +8,7 @@ right.
 import os
 import stat
 from contextlib import contextmanager
-from typing import Iterator, List, NamedTuple, Tuple
+from typing import Callable, Iterator, List, NamedTuple, Optional, Tuple
 
 from .check import MANIFEST, Check, Receiver, check_space, opened, read_manifest, shown
 from .errors import BadDump, CannotWrite, ToolMissing, cannot_write
@@ -61,10 +61,10 @@ def is_archive(path: str) -> bool:
     return True
 
 
-def verify(path: str) -> Verified:
+def verify(path: str, progress: Optional[Callable[[int], None]] = None) -> Verified:
     """Check every hash, every size, every build ID, that each listed member is there and no other, and that the archive
-    is whole. Raises BadDump if it is no archive, ToolMissing, OSError."""
-    with opened(path) as (stream, file):
+    is whole. Raises BadDump if it is no archive, ToolMissing, OSError. `progress` is told how many bytes are read."""
+    with opened(path, progress) as (stream, file):
         check = Check(path, reader.members(stream), MAX_PROBLEMS)
         check.run(Receiver())
         file.drain()
@@ -79,7 +79,7 @@ def verify(path: str) -> Verified:
     )
 
 
-def unpack(path: str, into: str) -> Opened:
+def unpack(path: str, into: str, progress: Optional[Callable[[int], None]] = None) -> Opened:
     """Unpack below the folder `into`, verifying on the way. Nothing is left behind unless all is right.
 
     A folder that is there already is used if it was made of an archive with the same manifest. Raises BadDump for an
@@ -87,7 +87,7 @@ def unpack(path: str, into: str) -> Opened:
     is too small, ToolMissing, OSError."""
     import tempfile  # here, with what it imports in turn, for only the verbs of this side need it
 
-    with opened(path) as (stream, _file):
+    with opened(path, progress) as (stream, _file):
         check = Check(path, reader.members(stream), 1)
         target = os.path.join(into, check.top)
         if os.path.lexists(target):
@@ -107,7 +107,7 @@ def unpack(path: str, into: str) -> Opened:
             if check.problems:
                 raise BadDump(
                     "%s was not unpacked: %s" % (path, check.problems[0]),
-                    "the verb verify lists all that is wrong; fetch the archive once more",
+                    "savedump verify lists all that is wrong; copy the archive here again",
                 )
             os.rename(part, target)
         except BaseException:

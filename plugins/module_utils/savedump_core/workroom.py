@@ -32,8 +32,8 @@ def _enter(room: str) -> int:
     except FileExistsError:
         pass
     except OSError as error:
-        raise cannot_write(os.path.dirname(room), error, "choose another folder with -o") from None
-    in_the_way = CannotWrite("%s is in the way and is not ours" % room, "remove it, or choose another folder with -o")
+        raise cannot_write(os.path.dirname(room), error, "choose another folder (-o; in Ansible dest)") from None
+    in_the_way = CannotWrite("%s is in the way and is not ours" % room, "remove it, or choose another folder")
     try:
         descriptor = os.open(room, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -45,7 +45,7 @@ def _enter(room: str) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Busy("another savedump is working in %s" % room, "wait for it to end") from None
+            raise Busy("another savedump is working in %s" % room, "wait for it to end, then run this again") from None
         if not os.path.exists(room) or not os.path.samestat(os.stat(room), status):
             raise Busy("another savedump was working in %s" % room, "try again")
         _empty(room)

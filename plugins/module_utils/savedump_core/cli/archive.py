@@ -5,57 +5,70 @@ import argparse
 import os
 import shlex
 import sys
-from typing import List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 from .. import api
 from ..errors import COMPLETE, GAPS, UsageError
 from ..manifest import has_other_id, missing_list, needed
 from ..model import ARCHIVE_FORMATS, BY_BUILD_ID, BY_DUMP, VMLINUX, Found, Json, Plan
-from . import instead, options, say
+from . import instead, options, progress, say
 
 NAME = "archive"
 HELP = "make the self-contained archive of a dump"
+OPERANDS = "DUMP"
 EPILOG = """examples:
-  savedump core.1234                        archive-core.1234.tar.gz in this folder
+  savedump core.1234                        archive-core.1234.tar.gz, here
+  savedump archive core.1234 --dry-run      what it would hold and lack
   savedump archive core.1234 -o /srv/dumps --format auto
   savedump archive core.1234 --search-path /srv/builds/1.2.3
-  savedump archive core.1234 --dry-run      what it would hold, and what would be missing
+  savedump archive vmcore --debuginfod https://debuginfod.debian.net
   savedump archive core.1234 -o - | ssh analyst 'cat > core.1234.tar.gz'
 
-exit status: 0 complete, 3 archived with gaps (each is listed on stderr)"""
+The archive is for you alone (mode 0600): it holds the memory of a process, with its secrets. The dump stays as it is.
 
+exit status: 0 complete, 3 archived with gaps (each is listed on stderr; -v: with every place that was tried)"""
+
+_COMMAND = "to fill it:"
+# Of missing files that one command brings: a kernel has a hundred modules, and they are of one package.
+_SHOWN = 5
 # Other endings say nothing: the archive is a tar.gz then.
 _ENDINGS = ((".tar", "tar"), (".tar.gz", "tar.gz"), (".tgz", "tar.gz"), (".tar.zst", "tar.zst"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dump", metavar="DUMP", help="a core or kernel crash dump, also .zst .lz4 .xz .gz .bz2")
-    parser.add_argument(
-        "-o", "--output", metavar="DIR|FILE|-", default=".", help='folder or file to write; "-" streams to stdout'
-    )
-    parser.add_argument(
-        "--format", choices=ARCHIVE_FORMATS,
-        help="default: by the ending of -o FILE, else tar.gz; auto takes zstd if it can",
-    )  # fmt: skip
-    parser.add_argument("--level", type=int, metavar="N", help="compression level (gzip 1-9, zstd 1-19)")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
-    parser.add_argument("--force", action="store_true", help="make the archive again even if it is there")
-    parser.add_argument(
-        "--whole-vmlinux", action="store_true",
-        help="keep the .rela.debug sections of vmlinux, half of it, which no debugger reads",
-    )  # fmt: skip
-    parser.add_argument(
-        "--gdb-scripts", action="store_true",
-        help="also pack the host's scripts for gdb (pretty printers, python3-gdb.py); run-gdb.sh runs them if told to",
-    )  # fmt: skip
-    parser.add_argument("--nice", action="store_true", help="lowest priority for processor and disk")
-    parser.add_argument("--ignore-space", action="store_true", help="begin even if the disk seems to be too small")
-    parser.add_argument(
+    _add_output(parser.add_argument_group("what to write"))
+    options.add_search(parser)
+    group = parser.add_argument_group("how to work")
+    group.add_argument("--nice", action="store_true", help="lowest priority for processor and disk")
+    group.add_argument(
         "--wait", type=float, metavar="SECONDS", default=api.LOCK_WAIT_S,
         help="how long to wait for another run that archives this dump (default: %(default)d), then use what it made",
     )  # fmt: skip
-    options.add_search(parser)
     options.add_json(parser)
+
+
+def _add_output(group: Any) -> None:
+    group.add_argument(
+        "-o", "--output", metavar="DIR|FILE|-", default=".",
+        help='folder or file to write (default: this folder); "-" streams to stdout',
+    )  # fmt: skip
+    group.add_argument(
+        "--format", choices=ARCHIVE_FORMATS,
+        help="default: by the ending of -o FILE, else tar.gz, which every tar opens; auto takes zstd if it can",
+    )  # fmt: skip
+    group.add_argument("--level", type=int, metavar="N", help="compression level (gzip 1-9, zstd 1-19)")
+    group.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
+    group.add_argument("--force", action="store_true", help="make the archive again even if it is there")
+    group.add_argument("--ignore-space", action="store_true", help="begin even if the disk seems to be too small")
+    group.add_argument(
+        "--whole-vmlinux", action="store_true",
+        help="keep the .rela.debug sections of vmlinux, half of it, which no debugger reads",
+    )  # fmt: skip
+    group.add_argument(
+        "--gdb-scripts", action="store_true",
+        help="also pack the host's scripts for gdb (pretty printers, python3-gdb.py); run-gdb.sh runs them if told to",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,27 +88,35 @@ def run(args: argparse.Namespace) -> int:
             say.line(stream, line)
 
     def on_plan(plan: Plan) -> None:
+        waiting.end()
         work.total = plan.size
         kernel = plan.dump.kernel is not None
         tell("dump type: %s dump" % ("kernel" if kernel else "userland"))
         tell("%s found: %s" % (VMLINUX if kernel else "binary", _binary(plan)))
         if not args.quiet:
-            _warn(plan)
+            _warn(plan, args.verbose > 0)
 
     search = options.search(args)._replace(
         whole_vmlinux=args.whole_vmlinux, gdb_scripts=args.gdb_scripts
     )
-    with instead.of_no_dump(args.dump), say.Work("compressing archive...", stream, args.quiet) as work:
+    def on_wait(why: str) -> None:
+        waiting.wipe()
+        if not args.quiet:
+            say.note("savedump: %s; waiting" % why)
+
+    waiting = progress.Waiting("reading %s..." % args.dump, args.quiet or bool(args.debuginfod))
+    work = progress.Work("compressing archive...", stream, args.quiet)
+    with instead.of_no_dump(args.dump), instead.full_disk(args.output), waiting, work:
         archived = api.archive(
             args.dump, output=args.output, search=search, format=args.format or _format(args.output), level=args.level,
             dry_run=args.dry_run, force=args.force, on_plan=on_plan, progress=work.update,
             debuginfod=options.client(args), ignore_space=args.ignore_space, wait=args.wait,
-            on_wait=None if args.quiet else lambda why: say.note("savedump: %s; waiting" % why),
+            on_wait=on_wait,
         )  # fmt: skip
     missing = archived.manifest["missing"]
     if not archived.changed and not args.quiet:
         dump = archived.manifest["dump"]
-        _say_gaps(dump.get("incomplete_why"), missing, dump.get("modules_why"))
+        _say_gaps(dump.get("incomplete_why"), missing, dump.get("modules_why"), args.verbose > 0)
     if args.json:
         say.document(archived.as_json())
     elif not archived.changed:
@@ -125,11 +146,11 @@ def _binary(plan: Plan) -> str:
     return "none (%s)" % (executable.module.path or executable.module.name)
 
 
-def _warn(plan: Plan) -> None:
+def _warn(plan: Plan, verbose: bool) -> None:
     """What is not as it should be, before anything is written."""
     for warning in plan.dump.warnings:
-        say.note("savedump: %s" % warning)
-    _say_gaps(plan.dump.incomplete_why, missing_list(plan.findings), plan.dump.modules_why)
+        say.notes("savedump: %s" % warning)
+    _say_gaps(plan.dump.incomplete_why, missing_list(plan.findings), plan.dump.modules_why, verbose)
     debug = len(plan.findings.missing) - len(plan.findings.gaps)
     if debug and plan.dump.kernel is None:
         wanted = len([files for files in plan.findings.files if files.file is not None])
@@ -142,15 +163,47 @@ def _warn(plan: Plan) -> None:
             say.note("savedump: %s is in the archive by its %s alone" % (entry.origin, entry.matched_by))
 
 
-def _say_gaps(incomplete_why: Optional[str], missing: List[Json], modules_why: Optional[str]) -> None:
+def _say_gaps(
+    incomplete_why: Optional[str], missing: List[Json], modules_why: Optional[str], verbose: bool
+) -> None:
     """Why an archive is not complete."""
     if incomplete_why:
-        say.note("savedump: the dump is not whole: %s" % incomplete_why)
-    for gap in needed(missing):
-        for line in gap_lines(gap):
-            say.note(line)
+        say.notes("savedump: the dump is not whole: %s" % incomplete_why)
+    say_gaps(needed(missing), verbose)
     if modules_why:
-        say.note("savedump: not all modules are known: %s" % modules_why)
+        say.notes("savedump: not all modules are known: %s" % modules_why)
+
+
+def say_gaps(gaps: Sequence[Json], verbose: bool) -> None:
+    """What is missing, each with gap_lines(). To a person who did not ask for more, what one command fills is told
+    together, and of the places that were tried those that had something."""
+    if verbose or not say.columns(sys.stderr):
+        for gap in gaps:
+            for line in gap_lines(gap):
+                _say_line(line)
+        return
+    together: Dict[Any, List[Json]] = {}
+    for gap in gaps:
+        together.setdefault(gap.get("command"), []).append(gap)
+    for command, some in together.items():
+        for gap in some[:_SHOWN]:
+            for line in gap_lines(dict(gap, attempts=[], command=None, package=None)):
+                _say_line(line)
+            for line in say.attempts(gap["attempts"], short=True):
+                say.notes(line, "    ")
+        if len(some) > _SHOWN:
+            say.note("savedump: and %d more like these (-v lists all)" % (len(some) - _SHOWN))
+        if command:
+            say.note("    %s %s" % (_COMMAND, command))
+
+
+def _say_line(line: str) -> None:
+    """A terminal may fold it, but for a command."""
+    text = line.lstrip(" ")
+    if text.startswith(_COMMAND):
+        say.note(line)
+    else:
+        say.notes(text, " " * (len(line) - len(text)))
 
 
 def gap_lines(gap: Json) -> List[str]:
@@ -165,7 +218,7 @@ def gap_lines(gap: Json) -> List[str]:
     if package:
         lines.append(("    package %s %s" % (package["name"], package["version"])).rstrip())
     if gap.get("command"):
-        lines.append("    to fill it: %s" % gap["command"])
+        lines.append("    %s %s" % (_COMMAND, gap["command"]))
     return lines
 
 
@@ -174,8 +227,8 @@ def _say_next(gaps: List[Json], path: Optional[str]) -> None:
     if not gaps:
         return
     unproven = any(gap["status"] == "unverified" for gap in gaps)
-    say.note("savedump: %d file%s missing; give --search-path DIR and run it again%s" % (
-        len(gaps), "" if len(gaps) == 1 else "s",
+    say.notes("savedump: %s missing; give --search-path DIR and run it again%s" % (
+        say.count(gaps, "file"),
         ", or --allow-unverified for what nothing proves" if unproven else ""))  # fmt: skip
     if path is not None:
         say.note("savedump: or later, on any machine: %s complete %s" % (say.program(), shlex.quote(path)))

@@ -10,17 +10,18 @@ from typing import Any, Dict, List, Optional, Tuple
 from .. import summary
 from ..errors import COMPLETE, GAPS, BadDump, UsageError
 from ..model import ARCHIVE_FORMATS, Json
-from . import find, options, say
+from . import find, options, progress, say
 from . import summary as words
 
 NAME = "collect"
 HELP = "bring the dumps of other hosts here over ssh, archived and verified"
+OPERANDS = "HOST ..."
 EPILOG = """examples:
-  savedump collect admin@web1 admin@web2 --become -K     every dump of two hosts, read as root by sudo
-  savedump collect web1 -J bastion --newer-than 2h       through another host; what died in the last two hours
+  savedump collect admin@web1 admin@web2 -K     everybody's dumps, by sudo
+  savedump collect web1 --dry-run               what would come, how large
+  savedump collect web1 -J bastion --newer-than 2h    by way of a host
   savedump collect web1 web2 --path /srv/cores -o dumps
-  savedump collect web1 web2 web3 --store ~/.cache/dump-files    what is in the store does not travel again
-  savedump collect web1 --dry-run                        which archives would be made, and how many bytes
+  savedump collect web1 web2 --store ~/files    each file travels once
 
 Nothing is installed or written on a host: it needs sshd and Python 3.6 or newer. HOST is [USER@]HOST[:PORT] or a name
 in ~/.ssh/config, of which HostName, User, Port, IdentityFile, ProxyJump, UserKnownHostsFile and their like are minded.
@@ -43,10 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--path", metavar="PATH", action="append", default=[],
         help="look in this folder, or at this dump, instead of the usual places; may be given again",
     )  # fmt: skip
-    _add_login(parser.add_argument_group("how to log in"))
-    _add_work(parser.add_argument_group("what to do"))
-    options.add_search(parser)
     find.add_filters(parser)
+    options.add_search(parser)
+    _add_login(parser.add_argument_group("how to log in"))
+    _add_work(parser.add_argument_group("how to work"))
     options.add_json(parser)
 
 
@@ -69,14 +70,18 @@ def _add_login(group: Any) -> None:
         "--accept-new", action="store_true",
         help="remember the keys of hosts that known_hosts does not name; a key that changed is always refused",
     )  # fmt: skip
-    group.add_argument("--timeout", type=float, metavar="S", default=20.0, help="for a connection (default: 20 s)")
+    group.add_argument(
+        "--timeout", type=float, metavar="S", default=20.0, help="how long to wait for a connection (default: 20 s)"
+    )
 
 
 def _add_work(group: Any) -> None:
-    group.add_argument("--parallel", type=int, metavar="N", default=4, help="so many hosts at once (default: 4)")
-    group.add_argument("--retries", type=int, metavar="N", default=5, help="when a link breaks (default: 5)")
+    group.add_argument("--parallel", type=int, metavar="N", default=4, help="how many hosts at once (default: 4)")
+    group.add_argument(
+        "--retries", type=int, metavar="N", default=5, help="how often to try again when a link breaks (default: 5)"
+    )
     group.add_argument("--store", metavar="DIR", help="content store here: a file that is in it does not travel")
-    group.add_argument("--format", choices=ARCHIVE_FORMATS, default="tar.gz")
+    group.add_argument("--format", choices=ARCHIVE_FORMATS, default="tar.gz", help="of the archives (default: tar.gz)")
     group.add_argument("--level", type=int, metavar="N", help="compression level (gzip 1-9, zstd 1-19)")
     group.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
     group.add_argument("--force", action="store_true", help="make archives again even if they are there")
@@ -85,8 +90,8 @@ def _add_work(group: Any) -> None:
         "--wait", type=float, metavar="S", default=0.0,
         help="how long to wait for another run that is at work on the same dump there (default: not at all)",
     )  # fmt: skip
-    group.add_argument("--whole-vmlinux", action="store_true", help="as of archive")
-    group.add_argument("--gdb-scripts", action="store_true", help="as of archive")
+    group.add_argument("--whole-vmlinux", action="store_true", help="as that of archive")
+    group.add_argument("--gdb-scripts", action="store_true", help="as that of archive")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -102,9 +107,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         login = _now(asking, "login password: ") if args.ask_pass else None
         sudo = _now(asking, "sudo password: ") if args.ask_become_pass else None
-        progress = _Progress(args, len(set(args.hosts)) == 1)
-        with progress:
-            collected = collect(args.hosts, _options(args, sudo), Keyring(asking, login), progress.tell)
+        with _Progress(args, len(set(args.hosts)) == 1) as telling:
+            collected = collect(args.hosts, _options(args, sudo), Keyring(asking, login), telling.tell)
     finally:
         asking.restore()
     outcomes = {one.host: _outcome(one) for one in collected}
@@ -113,8 +117,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         say.document(document)
     elif not args.quiet:
-        for line in words.lines(outcomes, dest, os.getcwd(), check_mode=args.dry_run, hint="--path DIR"):
-            say.out(line)
+        width = say.columns(sys.stdout)
+        for line in words.lines(outcomes, dest, os.getcwd(), (), args.dry_run, "--path DIR", width):
+            say.out(*words.painted(line))
     if not args.quiet and not (args.become or args.ask_become_pass):
         users = sorted({str(one.user) for one in collected if one.report is not None} - {"root"})
         if users:
@@ -207,7 +212,7 @@ class _Progress:
         self._quiet, self._verbose, self._dry_run = args.quiet, args.verbose, args.dry_run
         self._here = os.getcwd()
         self._bar = alone and not args.quiet and sys.stderr.isatty()
-        self._work: Optional[say.Work] = None
+        self._work: Optional[progress.Work] = None
         self._told: Dict[Tuple[str, Optional[str]], float] = {}
 
     def tell(self, event: Any) -> None:
@@ -240,7 +245,7 @@ class _Progress:
     def _tell_bytes(self, event: Any) -> None:
         if self._bar:
             if self._work is None:
-                self._work = say.Work("%s:" % event.host, None, False)
+                self._work = progress.Work("%s:" % event.host, None, False)
             self._work.total = event.total
             self._work.update(event.done)
             return

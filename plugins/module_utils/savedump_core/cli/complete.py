@@ -9,32 +9,34 @@ from .. import api
 from ..errors import COMPLETE, GAPS, UsageError
 from ..manifest import needed
 from ..model import Plan
-from . import instead, options, say
-from .archive import gap_lines
+from . import instead, options, progress, say
+from .archive import say_gaps
 
 NAME = "complete"
 HELP = "fill the gaps of an archive on another machine, and write a new one"
+OPERANDS = "ARCHIVE"
 EPILOG = """examples:
-  savedump complete archive-core.1234.tar.gz --search-path /srv/builds/1.2.3
-  savedump complete archive-core.1234.tar.gz --debuginfod https://debuginfod.debian.net
-  savedump complete archive-core.1234.tar.gz --archives /srv/dumps -o /srv/whole
+  savedump complete archive-core.1.tar.gz --search-path /srv/builds/1.2.3
+  savedump complete archive-core.1.tar.gz --debuginfod env
+  savedump complete archive-core.1.tar.gz --archives /srv/dumps -o /srv/whole
 
-The new one is archive-core.1234.completed.tar.gz beside the old one, which stays as it is. Nothing of this machine is
+The new one is archive-core.1.completed.tar.gz beside the old one, which stays as it is. Nothing of this machine is
 taken but from where you say.
 
 exit status: 0 complete now, 3 with gaps still (each is listed on stderr)"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("archive", metavar="ARCHIVE")
-    parser.add_argument("-o", "--output", metavar="DIR|FILE", help="folder or file to write; default beside ARCHIVE")
-    options.add_sources(parser)
-    parser.add_argument(
+    parser.add_argument("archive", metavar="ARCHIVE", help="what savedump archive made")
+    group = parser.add_argument_group("what to write")
+    group.add_argument("-o", "--output", metavar="DIR|FILE", help="folder or file to write (default: beside ARCHIVE)")
+    group.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
+    group.add_argument("--force", action="store_true", help="write it again even if it is there")
+    group = options.add_sources(parser)
+    group.add_argument(
         "--archives", metavar="DIR", action="append", default=[],
         help="take what other archives in and below this folder have; may be given again",
     )  # fmt: skip
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
-    parser.add_argument("--force", action="store_true", help="write it again even if it is there")
     options.add_json(parser)
 
 
@@ -48,16 +50,18 @@ def run(args: argparse.Namespace) -> int:
     def on_plan(plan: Plan) -> None:
         work.total = plan.size
 
-    def progress(done: int) -> None:
+    def begin(done: int) -> None:
         if not args.dry_run:
+            reading.__exit__(None)
             work.update(done)
 
-    with instead.of_no_archive(args.archive):
-        with say.Work("compressing archive...", None if quiet else sys.stdout, args.quiet) as work:
+    reading = progress.reading("unpacking", args.archive, args.quiet)
+    with instead.of_no_archive(args.archive), instead.full_disk(args.output or args.archive), reading:
+        with progress.Work("compressing archive...", None if quiet else sys.stdout, args.quiet) as work:
             done = api.complete(
                 args.archive, args.output, search=options.search(args), archives=args.archives,
-                dry_run=args.dry_run, force=args.force, on_plan=on_plan, progress=progress,
-                debuginfod=options.client(args),
+                dry_run=args.dry_run, force=args.force, on_plan=on_plan, progress=begin,
+                debuginfod=options.client(args), on_read=reading.update,
             )  # fmt: skip
     if args.json:
         say.document(done.as_json())
@@ -72,13 +76,11 @@ def _say(args: argparse.Namespace, done: api.Archived) -> None:
         (completed,) = done.manifest["completed"][-1:]
         for path in completed["added"]:
             say.note("savedump: %s: %s" % ("would be added" if args.dry_run else "added", path))
-    for gap in gaps:
-        for line in gap_lines(gap):
-            say.note(line)
-    words = "complete" if done.complete else "still with gaps"
+    say_gaps(gaps, args.verbose > 0)
+    words = say.Mark("complete", "green") if done.complete else say.Mark("still with gaps", "yellow")
     if not done.changed and done.path == args.archive:
-        say.note("savedump: nothing could be filled, nothing was written" if done.manifest["missing"] else
+        say.note("savedump: nothing was found where you said; nothing was written" if done.manifest["missing"] else
                  "savedump: nothing is missing, nothing was written")  # fmt: skip
     elif not args.json:
         what = "there already" if not done.changed else "to create" if args.dry_run else "created"
-        say.out("archive %s, %s: %s" % (what, words, done.path))
+        say.out("archive %s, " % what, words, ": %s" % done.path)

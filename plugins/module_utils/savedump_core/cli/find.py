@@ -2,55 +2,65 @@
 """savedump find [PATH ...]"""
 
 import argparse
+import errno
 import json
-import shutil
+import os
 import sys
-import textwrap
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 from .. import api
 from ..errors import status_of
 from ..manifest import to_bytes
-from . import options, say
+from . import options, progress, say
 
 NAME = "find"
 HELP = "where are the dumps on this host?"
+OPERANDS = "[PATH ...]"
 EPILOG = """examples:
-  savedump find
-  savedump find /var/lib/app /srv/cores
+  savedump find                           every place where dumps come to lie
+  savedump find /var/lib/app /srv/cores   in and below these folders
   savedump find --newer-than 2h --executable 'nginx*' --signal SEGV
-  savedump find --host-root /mnt/image
-  savedump find --json | jq -r '.dumps[].path'"""
+  savedump find --host-root /mnt/image    of a system that is not running
+  savedump find | grep 'NOT WHOLE'        a pipe gets one line for each dump
+  savedump find --json | jq -r '.dumps[].path'
 
-# Narrower terminals wrap.
-_NARROWEST = 60
+A dump without a remark is whole, as far as its first pages tell; inspect reads the rest. Times are those of the crash,
+in the local time zone (TZ=UTC savedump find: in UTC). Who is not root finds the dumps that he may read."""
+
 # How stores begin when they say why such a dump is not whole.
 _WRITING = "it is being written: "
+# Below this, program and user have a line of their own.
+_WHO_AT_LEAST = 24
+# Which of these is near enough for a warning in red.
+_SOON_S = 2 * 3600
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", metavar="PATH", nargs="*", help="files, or folders to search; default every store")
+    parser.add_argument("paths", metavar="PATH", nargs="*", help="files, or folders to search (default: every store)")
     add_filters(parser)
-    parser.add_argument("--host-root", metavar="DIR", default="/", help="look into the stores of the system in DIR")
+    parser.add_argument(
+        "--host-root", metavar="DIR", default="/", help="look into the stores of the system in DIR, not of this one"
+    )
     options.add_json(parser)
 
 
 def add_filters(parser: argparse.ArgumentParser) -> None:
     """The words that say which dumps are wanted."""
+    group = parser.add_argument_group("which dumps (all of these must fit)")
     for name, value, words in (
         ("kind", "KIND", "userland, kernel, or a kind as inspect --json names it; may be given again"),
-        ("executable", "GLOB", "of these programs: a pattern for the path or, without a /, the base name; again"),
+        ("executable", "GLOB", "of these programs: a pattern for the path or, without /, the name; may be given again"),
         ("signal", "SIGNAL", "killed by this signal: SEGV, SIGSEGV or 11; may be given again"),
     ):
-        parser.add_argument("--" + name, metavar=value, action="append", default=[], help=words)
+        group.add_argument("--" + name, metavar=value, action="append", default=[], help=words)
     for name, value, words in (
-        ("newer-than", "AGE|DATE", "died within 2h, 3d, or since 2026-11-23T10:00Z"),
-        ("older-than", "AGE|DATE", "died before that"),
-        ("min-size", "SIZE", "such as 10M, decompressed"),
-        ("max-size", "SIZE", ""),
+        ("newer-than", "AGE|DATE", "died within the last 2h, 3d, or since 2026-11-23T10:00Z"),
+        ("older-than", "AGE|DATE", "died before that: as --newer-than"),
+        ("min-size", "SIZE", "not smaller than 10M, 1.5G; as it is decompressed"),
+        ("max-size", "SIZE", "not greater than that"),
     ):
-        parser.add_argument("--" + name, metavar=value, help=words)
+        group.add_argument("--" + name, metavar=value, help=words)
 
 
 def filters(args: argparse.Namespace) -> Any:
@@ -94,23 +104,27 @@ def _json(value: Any) -> str:
 
 def _list(args: argparse.Namespace, search: Any, asked: bool) -> Any:
     """A dump is shown as soon as it was looked at; `asked` for some only, nothing is said of crashes without one."""
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-    count = 0
-    for entry in search:
-        count += 1
-        for line in lines(entry, width):
-            _out(line)
-    report = search.report()
+    width = say.columns(sys.stdout)
+    found: List[Dict[str, Any]] = []
+    with progress.Waiting("looking for dumps...", args.quiet) as waiting:
+        for entry in search:
+            found.append({key: entry[key] for key in ("complete", "in_progress") + _SIZES})
+            waiting.wipe()
+            if width:
+                for pieces in on_terminal(entry, width):
+                    say.out(*pieces)
+            else:
+                _out(in_a_line(entry))
+        waiting.end()
+        report = search.report()
     for log in () if asked else report.logs:
         for line in log_lines(log, width):
             say.out(line)
-    if args.verbose or not (count or report.left_out):
-        _say_where(report.looked, bool(count or report.left_out))
-    if report.left_out:
-        say.note("%d more dumps are here that are not asked for" % report.left_out)
-    elif not count:
-        next_one = "where this host puts its dumps: %s find" if args.paths else "in another folder: %s find DIR"
-        say.note("to look %s" % next_one % say.program())
+    if not args.quiet:
+        for line in _after(args, report, found, width):
+            say.notes(line)
+        if found and width:
+            say.note("next: %s inspect DUMP" % say.program())  # in one piece, to be copied
     return report
 
 
@@ -122,58 +136,113 @@ def _out(line: str) -> None:
         say.out(line)
 
 
-def _say_where(places: Any, found: bool) -> None:
-    say.note("looked in:" if found else "no dump found; looked in:")
-    for looked in places:
-        say.note("  %s (%s): %s" % (looked.where, looked.store, looked.outcome))
+def _after(args: argparse.Namespace, report: Any, found: Sequence[Dict[str, Any]], width: int) -> Iterable[str]:
+    """What is said after the dumps: where was looked, what was left out, and what next."""
+    some = bool(found or report.left_out)
+    if (args.verbose or not some) and len(report.unread) < len(report.looked):
+        yield "looked in:" if some else "no dump found; looked in:"
+        yield from ("  " + line for line in places(report.looked))
+    if os.geteuid() != 0 and any(os.strerror(errno.EACCES) in one.outcome for one in report.looked):
+        yield "only root may look everywhere: try it with sudo"
+    if report.left_out:
+        one = report.left_out == 1
+        yield "%d more dump%s here that %s not asked for" % (
+            report.left_out, " is" if one else "s are", "is" if one else "are")  # fmt: skip
+    elif not found:
+        next_one = "where this host puts its dumps: %s find" if args.paths else "in another folder: %s find DIR"
+        yield "to look %s" % next_one % say.program()
+    if found and width:
+        yield _sum(found)
 
 
-def lines(entry: Dict[str, Any], width: int = 0) -> List[str]:
-    """One line for each dump, or for a terminal of this width as many as it takes; no path is cut."""
-    process = entry["process"] or {}
-    signal = process.get("signal") or {}
-    why = signal.get("name") or ("signal %s" % signal["number"] if signal else None)
-    who = process.get("executable") or process.get("comm")
-    if entry["kernel"]:
-        why, who = "kernel", entry["kernel"]["nodename"] or entry["kernel"]["release"]
-    head = "%s  %10s  %-8s" % (
-        time.strftime("%Y-%m-%d %H:%M", time.localtime((entry["crashed_ns"] or entry["mtime_ns"]) // 10**9)),
-        _size(entry),
-        why or "-",
-    )
-    state = "BEING WRITTEN" if entry["in_progress"] else "NOT WHOLE" if entry["complete"] is False else ""
-    if not width:
-        name = entry["user"] or process.get("uid")
-        fields = (head, "-" if name is None else name, _base_name(who) or "-", entry["path"])
-        return ["%s %-8s %-16s %s" % fields + ("  (%s)" % state if state else "")]
+def _sum(found: Sequence[Dict[str, Any]]) -> str:
+    broken = sum(1 for entry in found if entry["complete"] is False or entry["in_progress"])
+    return "%s, %s, %s; times are %s" % (
+        say.count(found, "dump"), say.size(sum(_bytes(entry) or 0 for entry in found)),
+        "%d not whole" % broken if broken else "all whole" if len(found) > 1 else "whole",
+        time.strftime("%Z") or "local")  # fmt: skip
+
+
+def places(looked: Iterable[Any]) -> List[str]:
+    """Where was looked: places of one store with the same outcome on one line."""
+    together: Dict[Any, List[str]] = {}
+    for one in looked:
+        outcome = one.outcome
+        if one.store == "core_pattern" and not one.where.startswith("/"):
+            outcome = outcome.replace("relative", "the kernel's setting, a relative name", 1)
+        names = together.setdefault((one.store, outcome), [])
+        if one.where not in names:
+            names.append(one.where)
+    return ["%s (%s): %s" % (", ".join(names), store, outcome) for (store, outcome), names in together.items()]
+
+
+def in_a_line(entry: Dict[str, Any]) -> str:
+    """A dump for a pipe or a file: when, how large, why, whose, which program, where; the remark is in parentheses."""
+    why, who = _why_and_who(entry)
+    name = entry["user"] or (entry["process"] or {}).get("uid")
+    state = _state(entry)
+    return "%s %-8s %-16s %s%s" % (
+        _head(entry, why), "-" if name is None else name, _base_name(who) or "-", entry["path"],
+        "  (%s)" % state if state else "")  # fmt: skip
+
+
+def on_terminal(entry: Dict[str, Any], width: int) -> List[List[say.Piece]]:
+    """A dump in as many lines as a terminal of this width takes; no path of a dump is cut. Each line is in pieces."""
+    width = max(width, say.NARROWEST)
+    why, who = _why_and_who(entry)
     whose = "" if entry["user"] in (None, "root") else " (%s)" % entry["user"]
-    shown = ["%s %s%s" % (head, _shortened(who or "-", max(width, _NARROWEST) - len(head) - 1 - len(whose)), whose)]
-    shown.append("    %s" % entry["path"])
-    notes = []
+    head = _head(entry, why)
+    room = width - len(head) - 1 - len(whose)
+    if room >= _WHO_AT_LEAST:
+        shown: List[List[say.Piece]] = [["%s %s%s" % (head, _shortened(who or "-", room), whose)]]
+    else:
+        shown = [[" ".join(head.split())], ["    %s%s" % (_shortened(who or "-", width - 4 - len(whose)), whose)]]
+    shown.append(["    %s" % entry["path"]])
+    state = _state(entry)
     if state:
         words = entry["incomplete_why"]
-        notes.append("%s: %s" % (state, words[len(_WRITING) :] if words.startswith(_WRITING) else words))
+        words = words[len(_WRITING) :] if words.startswith(_WRITING) else words
+        shown += _remark(state, words, "yellow" if entry["in_progress"] else "red", width)
     if entry["expires"]:
         at = entry["expires"]["at"]
-        notes.append("%s: %s" % ("gone " + _in_words(at) if at else "may go", entry["expires"]["why"]))
-    for note in notes:
-        shown += _wrapped(note, width, "    ")
+        soon = at is not None and at // 10**9 - time.time() < _SOON_S
+        words = "gone " + _in_words(at) if at else "may go"
+        shown += _remark(words, entry["expires"]["why"], "red" if soon else "yellow", width)
     return shown
 
 
+def _remark(state: str, words: str, colour: str, width: int) -> List[List[say.Piece]]:
+    first, *rest = say.folded("%s: %s" % (state, words), width, "    ")
+    colon = first.find(":")
+    coloured: List[say.Piece] = ["    ", say.Mark(first[4:colon], colour), first[colon:]]
+    return [coloured] + [[line] for line in rest]
+
+
+def _state(entry: Dict[str, Any]) -> str:
+    return "BEING WRITTEN" if entry["in_progress"] else "NOT WHOLE" if entry["complete"] is False else ""
+
+
+def _why_and_who(entry: Dict[str, Any]) -> Any:
+    """(the signal, or "kernel"; the program, or the host): None for what the dump does not say."""
+    if entry["kernel"]:
+        return "kernel", entry["kernel"]["nodename"] or entry["kernel"]["release"]
+    process = entry["process"] or {}
+    signal = process.get("signal") or {}
+    why = signal.get("name") or ("signal %s" % signal["number"] if signal else None)
+    return why, process.get("executable") or process.get("comm")
+
+
+def _head(entry: Dict[str, Any], why: Optional[str]) -> str:
+    return "%s  %10s  %-8s" % (
+        time.strftime("%Y-%m-%d %H:%M", time.localtime((entry["crashed_ns"] or entry["mtime_ns"]) // 10**9)),
+        _size(entry), why or "-")  # fmt: skip
+
+
 def log_lines(log: Any, width: int = 0) -> List[str]:
-    """A crash of which there is no dump: as lines()."""
+    """A crash of which there is no dump: one line, or for a terminal of this width as many as it takes."""
     if not width:
         return ["%s: %s, no dump" % (log.path, log.what)]
-    return _wrapped("no dump: %s" % log.what, width, "") + ["    %s" % log.path]
-
-
-def _wrapped(text: str, width: int, indent: str) -> List[str]:
-    """Paths and names of files in it stay whole."""
-    return textwrap.wrap(
-        text, max(width, _NARROWEST), initial_indent=indent, subsequent_indent=indent + "  ", break_long_words=False,
-        break_on_hyphens=False,
-    )  # fmt: skip
+    return say.folded("no dump: %s" % log.what, width) + ["    %s" % log.path]
 
 
 def _in_words(at_ns: int, now: Optional[float] = None) -> str:
@@ -185,10 +254,17 @@ def _in_words(at_ns: int, now: Optional[float] = None) -> str:
     return "in %d hours" % (left // 3600) if left < 2 * 86400 else "in %d days" % (left // 86400)
 
 
+# The dump's, else as its headers claim, else the file's.
+_SIZES = ("size", "claimed_size", "stored_size")
+
+
+def _bytes(entry: Dict[str, Any]) -> Optional[int]:
+    return next((entry[key] for key in _SIZES if entry.get(key) is not None), None)
+
+
 def _size(entry: Dict[str, Any]) -> str:
-    """Of the dump, else as its headers claim, else of the file."""
-    known = [entry[key] for key in ("size", "claimed_size", "stored_size") if entry.get(key) is not None]
-    return say.size(known[0]) if known else "-"
+    known = _bytes(entry)
+    return "-" if known is None else say.size(known)
 
 
 def _base_name(path: Optional[str]) -> str:

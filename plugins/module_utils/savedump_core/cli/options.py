@@ -3,37 +3,45 @@
 
 import argparse
 import os
-from typing import TYPE_CHECKING, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Optional, Tuple
 
 from ..model import SearchOptions
-from . import say
+from . import progress, say
 
 if TYPE_CHECKING:
     from ..web.debuginfod import Client
 
 
 def add_search(parser: argparse.ArgumentParser) -> None:
-    add_sources(parser)
-    parser.add_argument("--sysroot", metavar="DIR", default="/", help="look up the paths in the dump beneath DIR")
+    group = add_sources(parser)
+    group.add_argument(
+        "--sysroot", metavar="DIR", default="/", help="look up the paths in the dump beneath DIR, not beneath /"
+    )
 
 
-def add_sources(parser: argparse.ArgumentParser) -> None:
-    """Where to look beyond what every host has, and what to take."""
-    parser.add_argument(
+def add_sources(parser: argparse.ArgumentParser) -> Any:
+    """Where to look beyond what every host has, and what to take. Gives the group of options."""
+    group = parser.add_argument_group("where to look for the files that a dump needs")
+    group.add_argument(
         "--search-path", metavar="DIR", action="append", default=[],
         help="also look for executables, libraries and debug information here; may be given again",
     )  # fmt: skip
-    parser.add_argument(
+    group.add_argument(
         "--debuginfod", metavar="URL", action="append", default=[],
         help="ask this debuginfod server for what is not here; may be given again; env: those of $DEBUGINFOD_URLS",
     )  # fmt: skip
-    parser.add_argument(
+    group.add_argument(
         "--allow-unverified", action="store_true",
         help="take files that nothing but their path speaks for (the dump has no build ID); they are marked so",
     )  # fmt: skip
+    return group
 
 
 def search(args: argparse.Namespace) -> SearchOptions:
+    for folder in args.search_path:
+        # One that was mistyped finds nothing, and nobody would know why. Of `collect`, it is on the other hosts.
+        if args.verb != "collect" and not os.path.isdir(folder):
+            say.note("savedump: --search-path %s: no such folder here; going on without it" % folder)
     return SearchOptions(
         search_paths=tuple(args.search_path),
         sysroot=getattr(args, "sysroot", "/"),
@@ -48,7 +56,7 @@ def client(args: argparse.Namespace) -> "Optional[Client]":
         return None
     from ..web.debuginfod import Client  # here, for it takes long to import and few ask for it
 
-    return Client(urls, progress=say.Fetching(args.quiet))
+    return Client(urls, progress=progress.Fetching(args.quiet))
 
 
 def _servers(args: argparse.Namespace) -> Tuple[str, ...]:

@@ -3,13 +3,30 @@
 
 import os
 import sys
-import time
-from typing import Any, List, Optional
+import textwrap
+from typing import Any, List, NamedTuple, Optional, Sequence, Union
 
+from ..errors import next_step
 from ..manifest import to_bytes
+from ..model import ABSENT
 
-_SHOWN_AFTER_S = 1.0
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+# ECMA-48, select graphic rendition: foreground colours, and back to the terminal's own.
+_CODES = {"red": "\033[31m", "green": "\033[32m", "yellow": "\033[33m"}
+_PLAIN = "\033[39m"
+# Narrower terminals fold by themselves.
+NARROWEST = 40
+
+
+class Mark(NamedTuple):
+    """A word with a colour, where there are colours."""
+
+    text: object
+    colour: str
+    """A key of _CODES, or "" for none."""
+
+
+Piece = Union[str, Mark]
 
 
 def printable(text: object) -> str:
@@ -26,19 +43,62 @@ def printable(text: object) -> str:
     return "".join(shown)
 
 
-def line(stream: Any, text: object) -> None:
-    _write(stream, printable(text) + "\n")
+def line(stream: Any, *pieces: object) -> None:
+    """One line. Marks in it have their colour on a terminal, and are words as any others elsewhere."""
+    colours = any(isinstance(piece, Mark) for piece in pieces) and has_colours(stream)
+    write(stream, "".join(_shown(piece, colours) for piece in pieces) + "\n")
 
 
-def out(text: object = "") -> None:
-    line(sys.stdout, text)
+def _shown(piece: object, colours: bool) -> str:
+    if not isinstance(piece, Mark):
+        return printable(piece)
+    text = printable(piece.text)
+    return _CODES[piece.colour] + text + _PLAIN if colours and piece.colour else text
 
 
-def note(text: object) -> None:
-    line(sys.stderr, text)
+def has_colours(stream: Any) -> bool:
+    """A terminal that knows colours, and a person who wants them: https://no-color.org, https://bixense.com/clicolors."""
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("CLICOLOR") != "0"
+    return bool(wanted and is_terminal(stream))
 
 
-def _write(stream: Any, text: str) -> None:
+def is_terminal(stream: Any) -> bool:
+    """Whether a person sees what is written there, on a screen on which it can be written over."""
+    return bool(stream.isatty()) and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def columns(stream: Any) -> int:
+    """How wide the terminal is; 0 for anything else."""
+    if not stream.isatty():
+        return 0
+    if os.environ.get("COLUMNS", "").isdigit():
+        return int(os.environ["COLUMNS"]) or 80
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def out(*pieces: object) -> None:
+    line(sys.stdout, *pieces)
+
+
+def note(*pieces: object) -> None:
+    line(sys.stderr, *pieces)
+
+
+def folded(text: str, width: int, indent: str = "", hanging: str = "  ") -> List[str]:
+    """The text in lines for a terminal of this width, for any other stream (0) in one. Paths and names of files stay
+    whole, and can be copied."""
+    if not width:
+        return [indent + text]
+    return textwrap.wrap(
+        text, max(width, NARROWEST), initial_indent=indent, subsequent_indent=indent + hanging, break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def write(stream: Any, text: str) -> None:
     encoding = getattr(stream, "encoding", None) or "ascii"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
     stream.flush()
@@ -60,6 +120,15 @@ def size(count: int) -> str:
     raise AssertionError
 
 
+def count(items: Sequence[Any], noun: str) -> str:
+    """1 dump, 2 dumps."""
+    return "%d %s%s" % (len(items), noun, "" if len(items) == 1 else "s")
+
+
+def completeness(complete: bool) -> Mark:
+    return Mark("complete", "green") if complete else Mark("with gaps", "yellow")
+
+
 def program() -> str:
     """What the command was called as, for words on what to type next."""
     called = sys.argv[0]
@@ -68,77 +137,38 @@ def program() -> str:
     return "python3 %s" % called if called.endswith(".pyz") else "savedump"
 
 
-def failed(error: OSError) -> None:
-    """An OSError as one line: what, and where."""
-    where = ": %s" % error.filename if error.filename else ""
-    note("savedump: %s%s" % (error.strerror or error, where))
+def error(message: str, hint: str = "") -> None:
+    """What, where, and what next, as one line. A terminal for which it is too long has what next on a line of its own,
+    and a command there stays whole."""
+    whole = "savedump: %s; %s" % (message, hint) if hint else "savedump: %s" % message
+    width = columns(sys.stderr)
+    if not width or len(whole) <= width:
+        note(whole)
+        return
+    notes("savedump: %s%s" % (message, ";" if hint else ""))
+    if hint and "%s " % program() in hint:
+        note("  " + hint)
+    elif hint:
+        notes(hint, "  ", "")
 
 
-def attempts(trail: List[Any]) -> List[str]:
-    """A line for each place tried."""
-    return ["%s: %s%s" % (one["path"], one["outcome"], one["detail"] and " (%s)" % one["detail"]) for one in trail]
+def notes(text: str, indent: str = "", hanging: str = "    ") -> None:
+    """A note that a terminal may fold, for it holds no command."""
+    for part in folded(text, columns(sys.stderr), indent, hanging):
+        note(part)
 
 
-class Fetching:
-    """What a debuginfod server sends, as a Work for each file: on a terminal only, for most are here in no time."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._quiet = quiet
-        self._where: Optional[str] = None
-        self._work = Work("", None, quiet)
-
-    def __call__(self, where: str, done: int, total: Optional[int]) -> None:
-        if where != self._where:
-            self._work.__exit__(None)
-            server, _slash, rest = where.partition("/buildid/")
-            build_id, _slash, kind = rest.partition("/")
-            # A line that is longer than the terminal cannot be wiped.
-            words = "fetching %s %.8s from %.40s:" % (kind, build_id, server) if rest else "asking %.60s:" % server
-            self._where, self._work = where, Work(printable(words), None, self._quiet)
-        if where:
-            self._work.total = total
-            self._work.update(done)
+def failed(failure: OSError, instead: Optional[str] = None) -> None:
+    """An OSError in words; `instead` is what next, if more is known than the error itself tells."""
+    where = ": %s" % failure.filename if failure.filename else ""
+    error("%s%s" % (failure.strerror or failure, where), instead or next_step(failure))
 
 
-class Work:
-    """One long step: its words when it begins, progress behind them on a terminal once it has lasted a second, and
-    "done" at the end. As a context manager, so that an error's words start on a line of their own."""
-
-    def __init__(self, words: str, stream: Any, quiet: bool) -> None:
-        """`stream` gets the words, None for none; progress goes to stderr unless `quiet`."""
-        self._words = words
-        self._stream = stream
-        self._bar = not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        self._start = self._last = time.monotonic()
-        self._begun = self._shown = False
-        self.total: Optional[int] = None
-
-    def update(self, done: int) -> None:
-        """So many bytes are read; the first call begins the step."""
-        now = time.monotonic()
-        if not self._begun:
-            self._begun = True
-            self._start = self._last = now
-            self._say(self._words)
-        if not self._bar or now - self._start < _SHOWN_AFTER_S or now - self._last < 0.2:
-            return
-        self._last, self._shown = now, True
-        share = " %3d %%" % (100 * done // self.total) if self.total else ""
-        rate = done / (now - self._start)
-        _write(sys.stderr, "\r%s %s%s, %s/s\033[K" % (self._words, size(done), share, size(int(rate))))
-
-    def __enter__(self) -> "Work":
-        return self
-
-    def __exit__(self, kind: Any, *rest: object) -> None:
-        if not self._begun:
-            return
-        if self._shown:
-            _write(sys.stderr, "\r\033[K")
-            if self._stream is not None and self._stream.isatty():
-                self._say(self._words)
-        self._say("done\n" if kind is None else "\n")
-
-    def _say(self, text: str) -> None:
-        if self._stream is not None:
-            _write(self._stream, text)
+def attempts(trail: List[Any], short: bool = False) -> List[str]:
+    """A line for each place tried; `short`: for each that had something, and one for the others."""
+    telling = [one for one in trail if one["outcome"] != ABSENT or not short]
+    lines = ["%s: %s%s" % (one["path"], one["outcome"], one["detail"] and " (%s)" % one["detail"]) for one in telling]
+    absent = len(trail) - len(telling)
+    if absent == 1:
+        return lines + attempts([one for one in trail if one["outcome"] == ABSENT])
+    return lines + (["absent from %d places (-v names them)" % absent] if absent else [])

@@ -3,31 +3,69 @@
 collect`."""
 
 import os
+import re
 import time
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ..model import Json
 from ..space import in_words
-from .say import printable
+from . import say
 
 # How many places, gaps or archives of one host are spelled out; the results hold all.
 _SPELLED = 20
+# Words that decide what is to be done, and how they are to be seen.
+_COLOURS = {
+    "FAILED": "red", "NOT REACHED": "red", "DAMAGED": "red", "NOT WHOLE": "red", "INCOMPLETE": "yellow",
+    "BEING WRITTEN": "yellow",
+}  # fmt: skip
+_LOUD = re.compile("(?<![A-Za-z])(%s)(?![A-Za-z])" % "|".join(_COLOURS))
 
 
 def lines(
     outcomes: Mapping[str, Json], dest: Optional[str] = None, here: Optional[str] = None,
-    removed_here: Sequence[Json] = (), check_mode: bool = False, hint: str = "",
+    removed_here: Sequence[Json] = (), check_mode: bool = False, hint: str = "", width: int = 0,
 ) -> List[str]:  # fmt: skip
     """The summary for a person, in printable characters whatever names the targets have. `here` is the directory to
-    which paths are shown relative; `hint` says how to look in another folder, if there was no dump on some host."""
+    which paths are shown relative; `hint` says how to look in another folder, if there was no dump on some host. Lines
+    that are longer than `width`, if that is not 0, are folded; commands and paths stay whole."""
     text = []
-    width = max([len(host) for host in outcomes] + [4])
+    names = max([len(host) for host in outcomes] + [4])
     for host, each in outcomes.items():
         first, more = _words(each, here)
-        text.append("%-*s  %s" % (width, host, first))
-        text.extend("%*s  %s" % (width, "", line) for line in more)
-    text += [""] + _removed_here(removed_here, here, check_mode) + _total(outcomes, dest, here, hint)
-    return [printable(line) for line in text]
+        label = say.printable("%-*s  " % (names, host))
+        for number, line in enumerate([first] + more):
+            text += _folded(say.printable(line), width, label if not number else " " * len(label))
+    text += [""] + _removed_here(removed_here, here, check_mode)
+    for line in _total(outcomes, dest, here, hint):
+        text += _folded(say.printable(line), width, "")
+    return [say.printable(line) for line in text]
+
+
+def painted(line: str) -> List[say.Piece]:
+    """A line of lines(), in pieces, with the loud words marked."""
+    return [say.Mark(piece, _COLOURS[piece]) if piece in _COLOURS else piece for piece in _LOUD.split(line)]
+
+
+def _folded(line: str, width: int, before: str) -> List[str]:
+    """A line that is too long, with what stands behind two blanks (a remark, a command) on a line of its own."""
+    if not width or len(before) + len(line) <= width:
+        return [before + line]
+    indent = before + " " * (len(line) - len(line.lstrip(" ")))
+    below, text = " " * (len(indent) + 2), line.strip()
+    command = re.match(r"(To [a-z ]+:)  (.*)\Z", text)
+    if command:
+        return [indent + command.group(1), below + command.group(2)]
+    remark = text.rfind("  (")  # behind a path, which stays whole
+    if remark > 0:
+        return [indent + text[:remark]] + say.folded(text[remark:].strip(), width, below)
+    return _hanging(text, width, indent)
+
+
+def _hanging(text: str, width: int, indent: str) -> List[str]:
+    # "looked in" stays with what it is about: textwrap does not fold at a no-break space.
+    kept = re.sub("^looked in ", "looked\u00a0in\u00a0", text)
+    first, *rest = [line.replace("\u00a0", " ") for line in say.folded(kept, width, " " * len(indent))]
+    return [indent + first.lstrip(" ")] + rest
 
 
 def _removed_here(removed: Sequence[Json], here: Optional[str], check_mode: bool) -> List[str]:
@@ -39,7 +77,7 @@ def _removed_here(removed: Sequence[Json], here: Optional[str], check_mode: bool
     shown = ["  %s  (%s)" % (_near(each["path"], here), each["why"]) for each in removed[:_SPELLED]]
     if len(removed) > _SPELLED:
         shown.append("  and %d more" % (len(removed) - _SPELLED))
-    return ["%s: %s, %s" % (verb, _count(removed, "archive"), size)] + shown + [""]
+    return ["%s: %s, %s" % (verb, say.count(removed, "archive"), size)] + shown + [""]
 
 
 def _words(each: Json, here: Optional[str]) -> Tuple[str, List[str]]:
@@ -53,13 +91,13 @@ def _words(each: Json, here: Optional[str]) -> Tuple[str, List[str]]:
         first = "no dumps that were asked for, %d others" % each["left_out"] if each["left_out"] else "no dumps"
         return first, _looked(each["looked"])
     if not each["archives"]:
-        first = "%s found" % _count(each["dumps"], "dump")
+        first = "%s found" % say.count(each["dumps"], "dump")
         more = ["%s  %s" % (dump["path"], _about(dump)) for dump in each["dumps"][:_SPELLED]]
     else:
         size = sum(archive["size"] or archive["planned_size"] or 0 for archive in each["archives"])
         planned = any(archive["sha256"] is None for archive in each["archives"])
         first = "%s%s%s" % (
-            _count(each["archives"], "archive"),
+            say.count(each["archives"], "archive"),
             " would be made, reading " if planned else ", ",
             in_words(size),
         )
@@ -102,7 +140,12 @@ def _looked(looked: Iterable[Json]) -> List[str]:
     """Places with the same outcome on one line: a sweep looks into dozens of folders."""
     by_outcome: Dict[str, List[str]] = {}
     for place in looked:
-        by_outcome.setdefault(str(place["outcome"]), []).append(str(place["where"]))
+        where, outcome = str(place["where"]), str(place["outcome"])
+        if place.get("store") == "core_pattern" and not where.startswith("/"):
+            where, outcome = "core_pattern %s" % where, outcome.partition("relative: ")[2] or outcome
+        places = by_outcome.setdefault(outcome, [])
+        if where not in places:
+            places.append(where)
     return [
         "looked in %s%s: %s"
         % (
@@ -134,7 +177,7 @@ def _total(outcomes: Mapping[str, Json], dest: Optional[str], here: Optional[str
     if home:
         parts.append(
             "%s in %s (%s)"
-            % (_count(home, "archive"), _near(dest, here), in_words(sum(archive["size"] for archive in home)))
+            % (say.count(home, "archive"), _near(dest, here), in_words(sum(archive["size"] for archive in home)))
         )
     gaps = [archive for archive in archives if archive["gaps"]]
     if gaps:
@@ -142,7 +185,7 @@ def _total(outcomes: Mapping[str, Json], dest: Optional[str], here: Optional[str
     for status, words in (("no-dumps", "without dumps"), ("unreachable", "not reached"), ("failed", "failed")):
         number = sum(1 for each in outcomes.values() if each["status"] == status)
         if number:
-            parts.append("%d of %s %s" % (number, _count(list(outcomes), "host"), words))
+            parts.append("%d of %s %s" % (number, say.count(list(outcomes), "host"), words))
     text = ["%s." % "; ".join(parts)] if parts else []
     wire, saved = (sum(each[key] for each in outcomes.values()) for key in ("wire_bytes", "saved_bytes"))
     if home and (wire or saved):
@@ -161,7 +204,3 @@ def _near(path: Any, here: Optional[str]) -> Any:
     if path and here and path.startswith(here.rstrip("/") + "/"):
         return os.path.relpath(path, here)
     return path
-
-
-def _count(items: Sequence[Any], noun: str) -> str:
-    return "%d %s%s" % (len(items), noun, "" if len(items) == 1 else "s")

@@ -29,7 +29,8 @@ from ..sysroot import Roots, reader
 
 NAME = "from-dump"
 _CHUNK = 1 << 20
-# Of one file. Programs with 2 GiB of code are rare, and the copy takes as much of the temporary folder.
+# Of all files of one dump, with their holes, which are hashed and packed. Programs with 2 GiB of code are rare, and the
+# copies take as much of the temporary folder.
 MAX_REBUILT = 8 << 30
 
 
@@ -67,10 +68,14 @@ def _rebuild(pieces: Tuple[Piece, ...], roots: Roots, dump: ReadAt) -> int:
     # First, for it lies before all else in the dump, which may be compressed: to be read from front to back.
     dumped = roots.remembered(NAME, lambda: _dumped(dump))
     shape = _shape(pieces, dump)
-    _check_cover(shape, pieces)
+    end = max([shape.end] + [piece.offset + piece.size for piece in pieces])
+    _check_cover(shape, pieces, end)
+    budget = roots.remembered((NAME, "budget"), lambda: [MAX_REBUILT])
+    if end > budget[0]:
+        raise _Lacking("more than %d GiB of this dump's files were rebuilt already" % (MAX_REBUILT >> 30))
+    budget[0] -= end
     with TemporaryFile() as file:
         _copy(pieces, dump, file.fileno())
-        end = max([shape.end] + [piece.offset + piece.size for piece in pieces])
         file.truncate(end)
         read_at = reader(file.fileno())
         if not _is_covered(shape.header.shoff, shape.header.shnum * shape.header.shentsize, pieces):
@@ -116,10 +121,10 @@ def _shape(pieces: Tuple[Piece, ...], dump: ReadAt) -> _Shape:
     return _Shape(header, segments, max(one.offset + one.filesz for one in loads))
 
 
-def _check_cover(shape: _Shape, pieces: Tuple[Piece, ...]) -> None:
+def _check_cover(shape: _Shape, pieces: Tuple[Piece, ...], end: int) -> None:
     loads = [one for one in shape.segments if one.type == PT_LOAD]
-    if shape.end > MAX_REBUILT or sum(piece.size for piece in pieces) > MAX_REBUILT:
-        raise _Lacking("it would have %d bytes" % shape.end)
+    if max(end, sum(piece.size for piece in pieces)) > MAX_REBUILT:
+        raise _Lacking("it would have %d bytes" % end)
     for load in loads:
         if not _is_covered(load.offset, load.filesz, pieces):
             raise _Lacking("not all of it was dumped (coredump_filter)")

@@ -12,6 +12,8 @@ NAME = "search-path"
 _TREES = ("", ".build-id", "usr/lib/debug/.build-id")
 # What servers publish and the content store is (debuginfod(8), "WEBAPI"), and the cache of its clients.
 _SERVED = ("buildid", "")
+# Files of one build ID in one folder that are tried: copies of a program, and its debug file.
+MAX_TRIED = 16
 
 
 def candidates(want: Want, roots: Roots) -> Iterator[Candidate]:
@@ -27,8 +29,7 @@ def candidates(want: Want, roots: Roots) -> Iterator[Candidate]:
                 yield _in(folder, os.path.join(tree, text[:2], text[2:] + ("" if loaded else ".debug")))
             for top in _SERVED:
                 yield _in(folder, os.path.join(top, text, "executable" if loaded else "debuginfo"))
-            named = roots.in_folder(folder, want.build_id)
-            if named:
+            for named in roots.in_folder(folder, want.build_id)[:MAX_TRIED]:
                 yield _in(folder, os.path.basename(named))
 
 

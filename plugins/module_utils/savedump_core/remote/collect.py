@@ -9,12 +9,12 @@ import os
 import queue
 import threading
 import time
-from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from .. import api, landing
 from ..errors import Busy, SavedumpError, UsageError, status_of
 from ..model import Json, SearchOptions
-from . import boot, login, sound
+from . import answers, boot, login
 from .auth import Keyring
 from .failures import Refused, Unreachable, paramiko
 from .login import Become
@@ -28,6 +28,7 @@ _Result = TypeVar("_Result")
 _START_S = 90.0
 # Between two tries on a broken link: 2, 4, 8, 16, 30 s.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 30.0
+_NO_SUCH_FILE = 66
 # For what was cut off to clean up, at the end.
 _LEAVE_S = 10.0
 
@@ -238,6 +239,7 @@ class _Host:
         try:
             report = self._patiently(None, self._find)
             self._tell(FOUND, done=len(report["dumps"]))
+            failures.extend(self._not_there(report))
             for entry in report["dumps"]:
                 if entry.get("in_progress"):
                     why = "is still being written; collect it later"
@@ -262,6 +264,15 @@ class _Host:
             saved_bytes=sum(one.streamed.saved_bytes for one in arrived),
         )  # fmt: skip
 
+    def _not_there(self, report: Json) -> Iterator[Failure]:
+        """Of what was named, what could not be looked at. Not every host has the same folders: that one is not there is
+        said, and no failure; but what cannot be read may be the dump that is wanted."""
+        for each in report.get("unread", ()):
+            absent = each["exit_status"] == _NO_SUCH_FILE
+            self._tell(LATER if absent else FAILED, each["path"], words=each["why"])
+            if not absent:
+                yield Failure(each["path"], each["why"], each["exit_status"])
+
     def _one(self, entry: Json) -> Arrived:
         """One dump's archive."""
         path: str = entry["path"]
@@ -277,7 +288,7 @@ class _Host:
 
     def _find(self, session: Session) -> Json:
         options = self._options
-        return sound.report(session.find(options.paths, options.search.sysroot, options.filters))
+        return answers.check_report(session.find(options.paths, options.search.sysroot, options.filters))
 
     def _stream(self, session: Session, path: str) -> Streamed:
         options = self._options
@@ -288,8 +299,8 @@ class _Host:
             force=options.force, wait=options.wait_s, ignore_space=options.ignore_space,
             progress=lambda done, total: self._tell(PROGRESS, path, done=done, total=total),
         )  # fmt: skip
-        sound.dump(streamed.dump)
-        sound.missing(streamed.missing)
+        answers.check_dump(streamed.dump)
+        answers.check_missing(streamed.missing)
         return streamed
 
     def _patiently(self, dump: Optional[str], step: Callable[[Session], _Result]) -> _Result:

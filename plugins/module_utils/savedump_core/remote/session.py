@@ -5,7 +5,7 @@ means, a container's exec, or a local process. What serve.py answers is asked he
 import os
 import re
 import time
-from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Set
+from typing import IO, Any, Callable, Iterable, List, NamedTuple, Optional, Set
 
 from .. import archive, compression, landing, naming, promises, space, store
 from ..model import Json, SearchOptions
@@ -22,6 +22,8 @@ _IDENTITY = re.compile(r"[0-9a-f]{1,64}\Z")
 # How long to wait for a file that another session has promised to bring; then it is sent once more.
 _PATIENCE_S = 900.0
 _LOOK_EVERY_S = 0.5
+# An archive that becomes larger than was estimated may not take the last of the disk.
+_SPARED = 1 << 28
 
 
 class Streamed(NamedTuple):
@@ -39,6 +41,8 @@ class Streamed(NamedTuple):
     """False if an archive of this very dump was here already that lacks no more."""
     missing: List[Json]
     dump: Json
+    created: str
+    """The dump's last change, as in the manifest."""
     wire_bytes: int
     """That came over the link for it, compressed as they were."""
     saved_bytes: int
@@ -132,38 +136,39 @@ class Session:
         made = None
         if existing is not None and not naming.lacks(plan["missing"]) < naming.lacks(existing["missing"]):
             made = rebuild.Rebuilt(landing.sha256_of(target).hexdigest(), os.path.getsize(target), 0)
-            plan.update(missing=existing["missing"], complete=existing["complete"])
+            plan.update({key: existing[key] for key in ("missing", "complete", "created")})
         elif not dry_run:
+            replace = force or existing is not None
             existing = None
             new: Set[str] = set()
             known = self._fill(plan, store_folder, path, new) if store_folder else []
-            with archive.atomic_file(target) as file:
+            with archive.atomic_file(target, replace) as file:
                 self._sender.document({"archive": known})
                 data = self._receiver.stream()
                 made = rebuild.rebuild(
                     parcel.records(_decoded(plan["codec"], data)), file, archive_format, level, store_folder, new,
-                    lambda done: progress(done, plan["size"]) if progress is not None else None,
+                    lambda done: _passed(done, plan, None if ignore_space else file, folder, progress),
                 )  # fmt: skip
                 data.drain()
         self._sender.document({})
         return Streamed(
             path=target, sha256=made and made.sha256, size=made and made.size, planned_size=plan["size"],
             estimated_size=plan["estimated_size"], complete=plan["complete"], changed=existing is None,
-            missing=plan["missing"], dump=plan["dump"],
+            missing=plan["missing"], dump=plan["dump"], created=plan["created"],
             wire_bytes=self._receiver.received - before, saved_bytes=made.saved if made else 0,
         )  # fmt: skip
 
     def _fill(self, plan: Json, folder: str, path: str, asked: Set[str]) -> List[str]:
         """Bring what the store lacks of the archive's files, and add to `asked` which that were; the SHA-256s of all
         that it has then. A file that another session is bringing is waited for."""
-        wanted = {one.sha256: one for one in map(store.sent, plan["files"]) if one is not None}
+        wanted = {one.sha256: one for one in map(store.announced, plan["files"]) if one is not None}
         until = time.monotonic() + _PATIENCE_S
         while True:
-            lacking = [sha256 for sha256 in sorted(wanted) if sha256 not in asked and not _has(folder, wanted[sha256])]
+            lacking = [sha256 for sha256 in sorted(wanted.keys() - asked) if not _is_stored(folder, wanted[sha256])]
             if not lacking or time.monotonic() >= until:
-                return [sha256 for sha256 in sorted(wanted) if _has(folder, wanted[sha256])]
+                return [sha256 for sha256 in sorted(wanted) if _is_stored(folder, wanted[sha256])]
             with promises.promised(folder, lacking) as free:
-                mine = [sha256 for sha256 in lacking if sha256 in free and not _has(folder, wanted[sha256])]
+                mine = [sha256 for sha256 in lacking if sha256 in free and not _is_stored(folder, wanted[sha256])]
                 if mine:
                     self._sender.document({"files": mine})
                     data = self._receiver.stream()
@@ -192,6 +197,7 @@ def _checked(plan: Json) -> Json:
     try:
         fits = (
             isinstance(plan["name"], str) and isinstance(plan["size"], int) and isinstance(plan["estimated_size"], int)
+            and isinstance(plan["tar_size"], int) and isinstance(plan["created"], str)
             and isinstance(plan["complete"], bool) and isinstance(plan["files"], list)
             and all(isinstance(entry, dict) for entry in plan["files"])
             and _IDENTITY.match(plan["dump"]["identity"]) and plan["codec"] in ("zstd", "gzip")
@@ -204,11 +210,27 @@ def _checked(plan: Json) -> Json:
     return plan
 
 
+def _passed(
+    done: int, plan: Json, file: Optional[IO[bytes]], folder: str, progress: Optional[Callable[[int, int], None]]
+) -> None:
+    """So many bytes of the tar came. One host that sends without end must not fill the disk for all: raises Broken if
+    they are more than was announced, CannotWrite if the archive in `file` takes more than was estimated, and the last
+    of the disk."""
+    if done > plan["tar_size"]:
+        raise Broken("more came than the %d bytes that the other host announced" % plan["tar_size"])
+    if file is not None and file.tell() > plan["estimated_size"] + _SPARED:
+        free = os.fstatvfs(file.fileno())
+        if free.f_blocks and free.f_bavail * free.f_frsize < _SPARED:
+            raise space.too_small(space.room_of(folder), file.tell() + _SPARED, file.tell(), "the archive")
+    if progress is not None:
+        progress(done, plan["size"])
+
+
 def _decoded(name: str, data: Any) -> Any:
     return (compression.zstd if name == "zstd" else compression.gzip).reader(data)
 
 
-def _has(folder: str, one: store.Sent) -> bool:
+def _is_stored(folder: str, one: store.Announced) -> bool:
     file = store.open_content(folder, one.sha256, one.size)
     if file is None:
         return False

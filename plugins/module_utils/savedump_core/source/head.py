@@ -34,7 +34,10 @@ def open_head(path: str) -> "Head":
         if codec is None:
             return Head(path, descriptor, front)
         if not codec.available():
-            raise ToolMissing("%s is compressed with %s, which this host cannot read" % (path, codec.NAME))
+            raise ToolMissing(
+                "%s is compressed with %s, which this host cannot read" % (path, codec.NAME),
+                "install lib%s or the %s program, or unpack the dump first" % (codec.NAME, codec.NAME),
+            )
         return PackedHead(path, descriptor, front, codec)
     except BaseException:
         os.close(descriptor)

@@ -53,11 +53,11 @@ def parse_url(text: str) -> Url:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        raise UsageError("a URL of a debuginfod server is wrong: %s" % error) from None
+        raise UsageError("a URL of a debuginfod server is wrong: %s" % error, "write it as https://HOST") from None
     if parts.scheme == "file":
         raise UsageError("debuginfod servers are asked by http or https, not file:", "use --search-path DIR")
     if parts.scheme not in _PORTS or not parts.hostname:
-        raise UsageError("a debuginfod server is http://HOST or https://HOST, not %s" % _without_user(text))
+        raise UsageError("%s is no debuginfod server" % _without_user(text), "write it as https://HOST")
     authorization = None
     if parts.username is not None:
         pair = unquote_to_bytes(parts.username) + b":" + unquote_to_bytes(parts.password or "")
@@ -70,7 +70,7 @@ def server_url(text: str) -> Url:
     """As parse_url, for what paths are added to."""
     url = parse_url(text)
     if "?" in url.path:
-        raise UsageError("a debuginfod server's URL has no query: %s" % url.shown)
+        raise UsageError("a debuginfod server's URL has no query: %s" % url.shown, "leave out what follows the ?")
     return url._replace(path=url.path.rstrip("/"))
 
 

@@ -23,6 +23,8 @@ MAX_DATA = 1 << 20
 MAX_DOCUMENT = 64 << 20
 MAX_FAILURE = 1 << 16
 _MAX_WORDS = 4000
+# Commas, brackets and colons, each of which makes Python's JSON some 64 bytes: ten thousand dumps have a million.
+_MAX_MARKS = 4 << 20
 # Half a day at one in five seconds. No dump takes so long to be read.
 _MAX_ALIVE = 8640
 
@@ -108,15 +110,12 @@ class Receiver:
         raise Broken("the other host says that it lives, and nothing else")
 
     def _exactly(self, size: int) -> bytes:
-        parts = []
-        while size:
-            data = self._read(size)
-            if not data:
-                raise Broken("the connection ended", "try again")
-            parts.append(data)
-            size -= len(data)
-            self.received += len(data)
-        return b"".join(parts)
+        return exactly(self._counted, size, "the connection ended")
+
+    def _counted(self, size: int) -> bytes:
+        data = self._read(size)
+        self.received += len(data)
+        return data
 
 
 class Stream:
@@ -131,7 +130,7 @@ class Stream:
         """At most `size` bytes, b"" at the end. Raises Broken, Failed."""
         while not self._rest and not self._ended:
             frame = self._next()
-            if frame.kind == DATA:
+            if frame.kind == DATA and frame.data:
                 self._rest = memoryview(frame.data)
             elif frame.kind == END:
                 self._ended = True
@@ -147,11 +146,29 @@ class Stream:
             pass
 
 
+def exactly(read: Callable[[int], bytes], size: int, lacking: str) -> bytes:
+    """So many bytes, of which `read` gives a part at a time. Raises Broken, with the words `lacking`, at the end."""
+    parts = []
+    while size:
+        data = read(size)
+        if not data:
+            raise Broken(lacking, "try again")
+        parts.append(data)
+        size -= len(data)
+    return b"".join(parts)
+
+
 def _document(data: bytes) -> Json:
+    """What a document says. Every string in it can be a path: half a pair of surrogates that is no byte's escape, which
+    only breaks what is written later, is nothing that the other end would send."""
+    if sum(map(data.count, (b",", b":", b"[", b"{"))) > _MAX_MARKS:
+        raise Broken("a document came that says more than there can be")
     try:
         document = json.loads(data.decode("ascii"))
+        if b"\\u" in data:
+            json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogateescape")
     except (ValueError, RecursionError) as error:
-        raise Broken("a document came that is none: %s" % error) from None
+        raise Broken("a document came that is none: %s" % str(error)[:_MAX_WORDS]) from None
     if not isinstance(document, dict):
         raise Broken("a document came that is none")
     return document

@@ -16,7 +16,7 @@ from typing import IO, Any, Iterator, List, NamedTuple, Sequence, Tuple, Union
 
 from ..tarstream import sparse
 from ..tarstream.sparse import Extent
-from .frames import Broken
+from .frames import Broken, exactly
 
 _LITERAL = struct.Struct(">cI")
 _REFERENCE = struct.Struct(">c32sQI")
@@ -103,11 +103,4 @@ def _hashed(file: IO[bytes], digest: Any, size: int) -> bytes:
 
 
 def _exactly(file: IO[bytes], size: int) -> bytes:
-    parts = []
-    while size:
-        data = file.read(size)
-        if not data:
-            raise Broken("the archive ended before its end", "try again")
-        parts.append(data)
-        size -= len(data)
-    return b"".join(parts)
+    return exactly(file.read, size, "the archive ended before its end")

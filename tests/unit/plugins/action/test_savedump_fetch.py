@@ -130,6 +130,24 @@ def test_a_checksum_proves_where_nothing_hashes(fetch):
     assert fetch(Link(hashes=False), SHA256, part=CONTENT[:CHUNK])["wire_bytes"] == len(CONTENT)
 
 
+def test_what_another_run_fetched_while_this_one_waited_is_kept(fetch, monkeypatch):
+    """Of another archive of the same name: two inventories may call two hosts web1."""
+    real = landing.opened_part
+
+    def finished(place):
+        monkeypatch.setattr(savedump_fetch.landing, "opened_part", real)
+        os.makedirs(place.folder)
+        with open(place.path, "wb") as stream:
+            stream.write(b"theirs")
+        raise landing.Busy("is being fetched by another run")
+
+    monkeypatch.setattr(savedump_fetch.landing, "opened_part", finished)
+    with pytest.raises(landing.Busy, match="meanwhile"):
+        fetch(Link())
+    with open(fetch.place.path, "rb") as stream:
+        assert stream.read() == b"theirs"
+
+
 def test_the_part_of_a_run_that_just_ended_is_waited_for(fetch, tmp_path, monkeypatch):
     """As after ansible-playbook was killed: its worker lets go a moment later."""
     calls = []

@@ -256,3 +256,32 @@ def test_a_kernel_that_panicked_is_told_from_a_process_that_died():
     words = text(web1=outcome)
     assert "(6.1.0-56-amd64, BUG: kernel NULL pointer dereference, verified)" in words
     assert words.endswith("db-01.archive-vmcore.tar.gz && db-01.archive-vmcore/run-crash.sh")
+
+
+@pytest.mark.parametrize("lie", [None, -1, "text", [1], {"a": 1}, 1e308], ids=repr)
+def test_a_target_that_lies_costs_no_other_its_summary(lie):
+    """Whatever stands in its answer, of which any part may be anything."""
+    gap = {"module": "m", "kind": "loaded", "attempts": [{"path": "p", "outcome": "mismatch", "detail": "x"}]}
+    found, archived = {"dumps": [DUMP], "looked": LOOKED, "left_out": 0}, {"archives": [changed(MADE, missing=[gap])]}
+    for which, answer in enumerate((found, archived)):
+        for path in _places(answer):
+            answers = [found, archived]
+            answers[which] = _with(answer, path, lie)
+            outcomes = {"liar": _summary.outcome(*answers), "other": _summary.outcome(FOUND, ARCHIVED)}
+            assert _summary.lines(outcomes) and outcomes["other"] == _summary.outcome(FOUND, ARCHIVED)
+
+
+def _places(value, path=()):
+    if path:
+        yield path
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in inside:
+        yield from _places(inner, (*path, key))
+
+
+def _with(value, path, lie):
+    if not path:
+        return lie
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = _with(value[path[0]], path[1:], lie)
+    return copy

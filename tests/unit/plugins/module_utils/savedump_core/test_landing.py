@@ -98,6 +98,44 @@ def test_a_link_in_place_of_the_part_is_not_followed(tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.mark.parametrize("kind", ["another's", "linked", "fifo"])
+def test_a_part_that_others_can_read_is_not_written_to(tmp_path, kind):
+    """In a folder that others may write into, one of theirs may lie in wait for the bytes."""
+    place = landing.landing(str(tmp_path), "web1", "a")
+    os.makedirs(place.folder)
+    if kind == "fifo":
+        os.mkfifo(place.part)
+    else:
+        with open(place.part, "w"):
+            pass
+    if kind == "another's":
+        if os.geteuid():
+            pytest.skip("only root makes files of others")
+        os.chown(place.part, 65534, 65534)
+    if kind == "linked":
+        os.link(place.part, str(tmp_path / "kept"))
+    with pytest.raises(PermissionError, match="not ours"), landing.opened_part(place):
+        pytest.fail("written to")
+
+
+def test_a_part_of_an_earlier_run_is_ours_alone_before_anything_comes(tmp_path):
+    place = landing.landing(str(tmp_path), "web1", "a")
+    os.makedirs(place.folder)
+    with open(place.part, "w"):
+        os.chmod(place.part, 0o644)
+    with landing.opened_part(place) as descriptor:
+        assert stat.S_IMODE(os.fstat(descriptor).st_mode) == 0o600
+
+
+def test_a_folder_that_goes_while_a_file_comes_is_said(tmp_path):
+    place = landing.landing(str(tmp_path), "web1", "a")
+    with pytest.raises(FileNotFoundError):
+        with landing.opened_part(place) as descriptor:
+            os.unlink(place.part)
+            landing.finish(descriptor, place)
+    assert os.listdir(place.folder) == []
+
+
 def test_other_bytes_under_a_name_go_beside(tmp_path):
     place = landing.landing(str(tmp_path), "web1", "archive-core.tar.gz")
     assert os.path.basename(place.beside("0123456789abcdef").path) == "archive-core-01234567.tar.gz"

@@ -16,7 +16,6 @@ from support.command import environment, savedump
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ([], "no dump and no verb given; see python3 -m savedump_core --help"),
         (["core", "--frob"], "unrecognized arguments: --frob; see python3 -m savedump_core archive --help"),
         (["verify", "x", "--frob"], "unrecognized arguments: --frob; see python3 -m savedump_core verify --help"),
         (

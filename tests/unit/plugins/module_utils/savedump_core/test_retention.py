@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from savedump_core.retention import Collected, Policy, collected, doomed, is_ours
+from savedump_core.retention import HostArchive, Policy, collected, doomed, is_ours
 
 DAY = 86400 * 10**9
 NOW = 1000 * DAY
@@ -13,7 +13,7 @@ NOW = 1000 * DAY
 
 def archives(*rows):
     """(host, name, age in days, size) each."""
-    made = [Collected("/dest/%s/%s" % row[:2], row[0], row[3], NOW - row[2] * DAY) for row in rows]
+    made = [HostArchive("/dest/%s/%s" % row[:2], row[0], row[3], NOW - row[2] * DAY) for row in rows]
     return sorted(made, key=lambda one: one.mtime_ns)
 
 

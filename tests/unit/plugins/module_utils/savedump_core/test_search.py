@@ -126,6 +126,36 @@ def test_stripped_file_in_the_place_of_a_debug_file_is_refused(root):
     ]
 
 
+CODE = dict(type=elfwriter.SHT_NOBITS, flags=4)  # SHF_EXECINSTR: what objcopy --only-keep-debug leaves of .text
+
+
+@pytest.mark.parametrize("given", ["stripped-off.debug", "libx.so"])
+def test_debug_file_in_the_place_of_the_loaded_file_is_refused(root, given):
+    """It has the build ID, and no code."""
+    content = elf(RIGHT, [DEBUG_SECTION, elfwriter.Section(".text", b"\x90" * 8, **CODE)])
+    at = root.put("/given/" + given, content)
+    files = root.search(module(), search_paths=(os.path.dirname(at),)).files[0]
+    assert isinstance(files.file, Missing) and isinstance(files.debug, Found)
+    assert ("refused", "it holds debug information only") in [(one.outcome, one.detail) for one in files.file.attempts]
+    options = SearchOptions(sysroot=root.path, search_paths=(os.path.dirname(at),))
+    (missing,) = searching.find_files([files.file.want], options, Held())
+    assert isinstance(missing, Missing)
+
+
+@pytest.mark.parametrize("left", [0x1800, -1])
+def test_copy_that_broke_off_is_refused(root, left):
+    """Its build ID is in the first page. gdb opens nothing whose section table is not whole."""
+    whole = elf(padding=0x2000)
+    at = root.put("/opt/app/libx.so", whole)
+    assert root.search(module()).files[0].file.at == at
+    root.put("/opt/app/libx.so", whole[:left])
+    file = root.search(module()).files[0].file
+    assert isinstance(file, Missing)
+    (outcome,) = [one for one in file.attempts if one.path == at]
+    assert outcome.outcome == "refused"
+    assert outcome.detail == "it is cut off: it has %d of %d bytes" % (len(whole[:left]), len(whole))
+
+
 def test_debug_information_in_the_file_itself(root):
     at = root.put("/opt/app/libx.so", debug())
     files = root.search(module()).files[0]

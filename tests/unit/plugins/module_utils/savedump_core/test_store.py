@@ -204,6 +204,16 @@ class TestOneFile:
             store.add_file(str(there), str(tmp_path / "y"), BUILD_ID.hex(), store.EXECUTABLE)
         assert files(there) == []
 
+    @pytest.mark.parametrize("kind", [store.EXECUTABLE, store.DEBUGINFO])
+    def test_half_of_the_pair_is_not_kept_as_the_other(self, tmp_path, there, kind):
+        """A stripped file and the debug file that was stripped off it have one build ID."""
+        left_out = elfwriter.Section(".text", b"\x90" * 8, type=elfwriter.SHT_NOBITS, flags=4)  # SHF_EXECINSTR
+        half = {store.EXECUTABLE: elfwriter.elf_file(build_id=BUILD_ID, sections=[left_out]), store.DEBUGINFO: ELF}
+        (tmp_path / "x").write_bytes(half[kind])
+        with pytest.raises(BadDump, match="is no %s" % kind):
+            store.add_file(str(there), str(tmp_path / "x"), BUILD_ID.hex(), kind)
+        assert files(there) == []
+
     def test_another_content_does_not_take_the_name(self, tmp_path, there):
         (tmp_path / "x").write_bytes(ELF)
         (tmp_path / "y").write_bytes(ELF + b"tail")

@@ -103,6 +103,6 @@ def test_folder_index_finds_by_build_id_whatever_the_name(tmp_path):
     (tmp_path / "text").write_text("x")
     os.mkfifo(str(tmp_path / "fifo"))
     roots = Roots(Sysroot("/"))
-    assert roots.in_folder(str(tmp_path), b"\xab" * 20) == str(tmp_path / "odd name")
-    assert roots.in_folder(str(tmp_path), b"\xcd" * 20) is None
-    assert roots.in_folder(str(tmp_path / "none"), b"\xab" * 20) is None
+    assert list(roots.in_folder(str(tmp_path), b"\xab" * 20)) == [str(tmp_path / "odd name")]
+    assert list(roots.in_folder(str(tmp_path), b"\xcd" * 20)) == []
+    assert list(roots.in_folder(str(tmp_path / "none"), b"\xab" * 20)) == []

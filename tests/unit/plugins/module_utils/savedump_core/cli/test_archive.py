@@ -133,7 +133,7 @@ def test_level_that_is_none_is_refused_before_all_else(crash, tmp_path):
 def test_folder_that_takes_no_files(crash, tmp_path):
     done = savedump("archive", "core.77", "-o", "/proc", cwd=str(tmp_path))
     assert done.status == 73
-    assert done.last.startswith("savedump: cannot write into /proc: ") and done.last.endswith("with -o")
+    assert done.last.startswith("savedump: cannot write into /proc: ") and done.last.endswith("(-o; in Ansible dest)")
 
 
 def test_archive_in_place_of_a_dump(crash, tmp_path):

@@ -1,20 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The words of `savedump find`, and its exit status."""
 
-import fcntl
 import json
 import os
-import pty
-import struct
-import subprocess
-import sys
-import termios
 
 import pytest
 
 from savedump_core.cli import find
 from support import elfwriter, kdumpwriter, stores
-from support.command import environment, savedump
+from support.command import savedump
+from support.terminal import on_terminal
 
 
 @pytest.fixture
@@ -60,29 +55,6 @@ def host(tmp_path):
     return str(tmp_path)
 
 
-def on_a_terminal(*words, columns=80):
-    """What the command writes to a terminal of so many columns."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    variables = {key: value for key, value in environment().items() if key not in ("COLUMNS", "LINES")}
-    with subprocess.Popen(
-        [sys.executable, "-m", "savedump_core"] + list(words), stdin=theirs, stdout=theirs, stderr=theirs, env=variables
-    ) as process:
-        os.close(theirs)
-        parts = []
-        while True:
-            try:
-                part = os.read(ours, 1 << 16)
-            except OSError:
-                part = b""
-            if not part:
-                break
-            parts.append(part)
-        process.wait()
-    os.close(ours)
-    return b"".join(parts).decode().replace("\r\n", "\n")
-
-
 def test_one_line_for_each_dump_where_no_person_reads(host):
     lines = savedump("find", "--host-root", host, status=0).out.splitlines()
     assert len(lines) == 4
@@ -93,7 +65,7 @@ def test_one_line_for_each_dump_where_no_person_reads(host):
 
 @pytest.mark.parametrize("columns", [80, 132, 20])
 def test_terminal(host, columns):
-    shown = on_a_terminal("find", "--host-root", host, columns=columns)
+    shown = on_terminal("find", "--host-root", host, columns=columns, NO_COLOR="1").raw
     assert "\x1b" not in shown
     lines = shown.splitlines()
     # Names of a crash handler are longer than any terminal, and are never cut; the rest fits.
@@ -106,7 +78,7 @@ def test_terminal(host, columns):
 def test_dump_that_is_being_written_is_said_to_be_once(tmp_path):
     dump = kdumpwriter.kdump(kdumpwriter.Kdump(memory={0: bytes(4096)})).to_bytes()
     at = stores.put(tmp_path, "/var/crash/1/vmcore-incomplete", dump[:9000])
-    shown = on_a_terminal("find", "--host-root", str(tmp_path))
+    shown = on_terminal("find", "--host-root", str(tmp_path)).text
     assert "BEING WRITTEN: a crash kernel calls it vmcore-incomplete" in shown and at in shown
     assert "it is being written" not in shown
 

@@ -17,6 +17,12 @@ def test_of_an_archive_the_manifest_alone_was_read(tmp_path):
     assert "manifest" not in savedump("inspect", "core.77", cwd=str(tmp_path)).out
 
 
+def test_search_path_that_is_not_there_is_said(tmp_path):
+    elfwriter.process_core(pid=77).write(str(tmp_path / "core.77"))
+    done = savedump("inspect", "core.77", "--search-path", ".", "--search-path", "./gone", cwd=str(tmp_path))
+    assert done.error == "savedump: --search-path ./gone: no such folder here; going on without it\n"
+
+
 @pytest.mark.parametrize("hostile", [{}, {"modules": 1}, {"modules": [1]}, {"modules": [{}], "kernel": 7}])
 def test_a_hostile_manifest_is_damaged_and_no_traceback(hostile, tmp_path):
     archive = usual()

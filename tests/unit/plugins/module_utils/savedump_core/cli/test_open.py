@@ -36,6 +36,12 @@ def test_the_second_time_it_is_unpacked_already(tmp_path):
     assert third == (0, "./archive-core.1\n", "savedump: unpacked already: ./archive-core.1\n")
 
 
+def test_options_may_stand_before_the_two_dashes(tmp_path):
+    archive(tmp_path)
+    done = savedump("open", "archive.tar", "--with", "crash", "--into", ".", "--", "-s", "--", "x", cwd=str(tmp_path))
+    assert (done.status, done.out) == (69, "crash -s -- x\n")
+
+
 def test_another_folder_in_the_way(tmp_path):
     archive(tmp_path)
     (tmp_path / "archive-core.1").mkdir()

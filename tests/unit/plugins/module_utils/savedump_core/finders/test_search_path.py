@@ -38,6 +38,19 @@ def test_debuginfods_own_layout(tmp_path, top, kind, name):
         assert found.at == str(place) and found.matched_by == "build-id"
 
 
+def test_program_and_debug_file_of_odd_names_are_both_found(tmp_path):
+    """They have one build ID."""
+    stripped, debug = elfwriter.elf_file(build_id=ID), elfwriter.elf_file(build_id=ID, sections=[
+        DEBUG_SECTION, elfwriter.Section(".text", b"\x90" * 8, type=elfwriter.SHT_NOBITS, flags=4)])  # fmt: skip
+    for first, second in ((stripped, debug), (debug, stripped)):
+        (tmp_path / "1 first").write_bytes(first)
+        (tmp_path / "2 second").write_bytes(second)
+        options = SearchOptions(search_paths=(str(tmp_path),), sysroot=str(tmp_path / "nothing"))
+        with Held() as held:
+            found = find_files([want(LOADED), want(DEBUG)], options, held)
+        assert [open(one.at, "rb").read() for one in found] == [stripped, debug]
+
+
 def test_what_the_compiler_split_off_lies_as_it_was_named_or_by_its_base_name():
     tried = places(want(SPLIT, build_id=None, paths=("/build/src/obj/a.dwo", "obj/a.dwo"), dwo_ids=(1,)))
     assert tried == ["build/src/obj/a.dwo", "a.dwo", "obj/a.dwo", "a.dwo"]

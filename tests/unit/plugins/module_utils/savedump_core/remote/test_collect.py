@@ -212,6 +212,20 @@ def test_a_dump_that_is_being_written_is_left_alone(play):
     assert [(failure.exit_status, failure.later) for failure in outcome.failures] == [(75, True)]
 
 
+def test_what_was_named_and_cannot_be_looked_at_is_said(play):
+    """That a path is not there is said, and no failure: not every host has every folder. Not readable is one."""
+    unread = [{"path": "/gone", "why": "No such file or directory", "exit_status": 66},
+              {"path": "/closed", "why": "Permission denied", "exit_status": 77}]  # fmt: skip
+    played = play(one=[dict(report("/core.1"), unread=unread), streamed()], two=[dict(report(), unread=unread[:1])])
+    one, two = played.outcomes["one"], played.outcomes["two"]
+    assert [(each.dump, each.why, each.exit_status, each.later) for each in one.failures] == [
+        ("/closed", "Permission denied", 77, False)]  # fmt: skip
+    assert len(one.arrived) == 1 and two.failures == ()
+    said = [(event.dump, event.words) for event in played.events if event.host == "two" and event.kind == "later"]
+    assert said == [("/gone", "No such file or directory")]
+    assert played.kinds("one") == ["connected", "found", "later", "failed", "begun", "came", "over"]
+
+
 def test_a_host_that_talks_nonsense(play):
     played = play(one=[{"dumps": [{"no": "path"}], "looked": []}] * 3, fine=[report()])
     assert "makes no sense" in whys(played.outcomes["one"])[0] and played.outcomes["fine"].failures == ()

@@ -3,22 +3,27 @@
 comes once, and what breaks leaves nothing behind."""
 
 import concurrent.futures
+import contextlib
 import io
 import os
 import pathlib
 import random
 import shutil
+import struct
 import subprocess
 import sys
 
 import pytest
-from savedump_core import api, lock, promises, store
-from savedump_core.errors import BadDump, CannotWrite, SavedumpError
+from savedump_core import api, archive, lock, promises, store
+from savedump_core.compression import gzip
+from savedump_core.errors import BadDump, Busy, CannotWrite, SavedumpError
 from savedump_core.model import SearchOptions
 from savedump_core.remote import boot, session
 from savedump_core.remote.session import Broken, Failed
+from savedump_core.sysroot import read_elf
+from savedump_core.tarstream.writer import TarWriter
 from savedump_core.wire import frames
-from support import machine
+from support import debuginfod, machine
 from support.archives import BUILD_ID, ELF, sha
 from support.command import environment
 from support.crashes import CannotCrash
@@ -96,7 +101,7 @@ def test_archive_is_the_one_that_would_be_made_there(core, search, tmp_path, arc
     assert (came.sha256, came.size, came.planned_size) == (made.sha256, made.size, made.planned_size)
     assert came.size * 0.7 < came.estimated_size < came.size * 1.3
     assert (came.complete, came.changed, came.missing) == (True, True, made.manifest["missing"])
-    assert came.dump == made.as_json()["dump"]
+    assert (came.dump, came.created) == (made.as_json()["dump"], made.manifest["created"])
     assert os.path.basename(came.path) == os.path.basename(made.path)
     assert os.stat(came.path).st_mode & 0o777 == 0o600 and (tmp_path / "came").stat().st_mode & 0o777 == 0o700
     assert everything(tmp_path / "came") == [os.path.basename(came.path)]
@@ -154,6 +159,33 @@ def test_dry_run_brings_nothing(core, search, tmp_path):
         assert (said.sha256, said.size, said.complete, said.changed) == (None, None, True, True)
         assert list(tmp_path.iterdir()) == []
         assert there.stream(core, str(tmp_path / "came"), search).path == said.path
+
+
+def test_what_servers_and_packages_have_does_not_touch_the_disk_there(core, tmp_path, monkeypatch):
+    """Files of servers lie in memory, and no longer than it takes; packages are taken apart there."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("XDG_CACHE_HOME", "DEBUGINFOD_CACHE_PATH", "TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    before = set(os.listdir("/dev/shm"))
+    path = os.path.realpath("/bin/sh")
+    build_id = read_elf(path).elf.build_id
+    servers = tmp_path / "served"
+    debuginfod.put(servers, build_id, "executable", pathlib.Path(path).read_bytes())
+    with debuginfod.static(servers) as server, Opened() as there:
+        came = there.stream(core, str(tmp_path), SearchOptions(sysroot="/nowhere"), debuginfod_urls=[server.url])
+        assert server.requests
+    assert not [gap for gap in came.missing if gap["build_id"] == build_id.hex() and gap["kind"] == "loaded"]
+    assert everything(home) == [] and set(os.listdir("/dev/shm")) == before
+    script = (
+        "import os; from savedump_core import serve; from savedump_core.packages.unpacked import nameless_file\n"
+        "serve.main(); os.write(2, os.readlink('/proc/self/fd/%d' % nameless_file()).encode())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment(), check=True
+    )
+    assert done.stderr.startswith(b"/dev/shm/")
 
 
 def test_failure_there_is_told_and_the_session_goes_on(core, search, tmp_path):
@@ -277,13 +309,21 @@ class Hostile:
         self.pipe = pipe
         self.session = session.Session(pipe.read, lambda data: None)
 
+    @contextlib.contextmanager
+    def data(self):
+        """What is written goes out as one stream."""
+        with archive.coded(gzip, self.sender) as writer:
+            yield writer
+        self.sender.end()
+
     def stream(self, folder, **more):
         self.pipe.seek(0)
         return self.session.stream("/core", str(folder), format="tar", **more)
 
 
 PLAN = {
-    "name": "archive-core", "size": 1, "estimated_size": 1, "complete": True, "missing": [],
+    "name": "archive-core", "created": "2020-01-01T00:00:00Z", "size": 1, "tar_size": 1,
+    "estimated_size": 1, "complete": True, "missing": [],
     "dump": {"identity": "ab"}, "codec": "gzip", "files": [],
 }  # fmt: skip
 
@@ -310,6 +350,42 @@ def test_disk_that_is_too_small_here_is_said_before_anything_comes(tmp_path):
     assert there.stream(tmp_path / "here", ignore_space=True, dry_run=True).estimated_size == 1 << 60
 
 
+def test_more_than_was_announced_is_not_written(tmp_path):
+    """Of a few bytes on the wire a codec makes as many as it likes."""
+    there = Hostile(dict(PLAN, tar_size=10240))
+    with there.data() as sink:
+        for _piece in range(64):
+            sink.write(struct.pack(">cI", b"L", 1 << 20) + bytes(1 << 20))
+    with pytest.raises(Broken, match="more came than the 10240 bytes"):
+        there.stream(tmp_path / "here")
+    assert everything(tmp_path) == []
+
+
+def test_what_grows_beyond_its_estimate_does_not_take_the_last_of_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "_SPARED", 1 << 60)
+    there = Hostile(dict(PLAN, tar_size=1 << 30, estimated_size=-(1 << 60)))
+    with there.data() as sink:
+        sink.write(struct.pack(">cI", b"L", 1 << 20) + bytes(1 << 20))
+    with pytest.raises(CannotWrite, match="too few"):
+        there.stream(tmp_path / "here")
+    assert everything(tmp_path) == []
+
+
+def test_archive_that_another_run_made_meanwhile_is_kept(core, search, tmp_path, monkeypatch):
+    """Of another dump of the same name: it came while the files were brought."""
+    there_already = tmp_path / "came" / (os.path.basename(api.archive(core, str(tmp_path), search).path))
+    fill = session.Session._fill
+
+    def meanwhile(self, *arguments):
+        there_already.write_bytes(b"of another dump")
+        return fill(self, *arguments)
+
+    monkeypatch.setattr(session.Session, "_fill", meanwhile)
+    with Opened() as there, pytest.raises(Busy, match="meanwhile"):
+        there.stream(core, str(tmp_path / "came"), search, store_folder=str(tmp_path / "store"))
+    assert there_already.read_bytes() == b"of another dump"
+
+
 def test_name_leads_nowhere_else(tmp_path):
     there = Hostile(dict(PLAN, name="../../etc/cron.d/x"))
     said = there.stream(tmp_path / "here", dry_run=True)
@@ -318,8 +394,6 @@ def test_name_leads_nowhere_else(tmp_path):
 
 def test_files_that_were_not_asked_for_are_not_taken(tmp_path):
     """Of another SHA-256 than announced, or with another build ID."""
-    from savedump_core.compression import gzip
-    from savedump_core.tarstream.writer import TarWriter
     right = {"sha256": sha(ELF), "size": len(ELF), "role": "library"}
     right.update(build_id=BUILD_ID.hex(), matched_by="build-id")
     for announced, name in (
@@ -329,12 +403,10 @@ def test_files_that_were_not_asked_for_are_not_taken(tmp_path):
         (right, "0" * 64),
     ):
         there = Hostile(dict(PLAN, files=[announced]))
-        writer = gzip.writer(there.sender)
-        tar = TarWriter(writer, mtime=0)
-        tar.add_bytes(name, ELF, 0o600)
-        tar.close()
-        writer.close()
-        there.sender.end()
+        with there.data() as sink:
+            tar = TarWriter(sink, mtime=0)
+            tar.add_bytes(name, ELF, 0o600)
+            tar.close()
         with pytest.raises(SavedumpError):
             there.stream(tmp_path / "here", store_folder=str(tmp_path / "store"))
         assert everything(tmp_path) == []

@@ -649,7 +649,7 @@ def test_password_is_never_shown(bench):
         attempt = only(bench.look(secret, progress=lambda *words: seen.append(words)))
         wrong = only(bench.look("gopher://user:secret@host/"))
     assert "secret" not in repr((attempt, wrong, seen))
-    assert wrong.outcome == UNREADABLE and "http://HOST" in wrong.detail
+    assert wrong.outcome == UNREADABLE and "https://HOST" in wrong.detail
 
 
 def test_proxy_of_the_environment(bench, monkeypatch):

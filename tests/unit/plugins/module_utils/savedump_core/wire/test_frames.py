@@ -14,6 +14,10 @@ def pair():
     return pipe, frames.Sender(pipe.write), frames.Receiver(lambda size: pipe.read(min(size, 7)))
 
 
+def framed(document):
+    return struct.pack(">cI", b"J", len(document)) + document
+
+
 def test_what_is_sent_arrives():
     pipe, sender, receiver = pair()
     data = bytes(range(256)) * 10000
@@ -63,6 +67,9 @@ def test_failure_of_the_other_end_is_raised_wherever_it_comes():
         struct.pack(">cI", b"J", 3) + b"\xff{}",
         struct.pack(">cI", b"J", 40000) + b"[" * 40000,
         b"Welcome to host1\n",
+        framed(b'{"path": "/a\\ud800"}'),
+        framed(b'{"\\udc7f": 1}'),
+        framed(b'{"a": [' + b"[]," * (2 << 20) + b"[]]}"),
     ],
 )
 def test_nonsense_breaks_the_session(sent):
@@ -73,6 +80,11 @@ def test_nonsense_breaks_the_session(sent):
 def test_other_end_that_only_lives_is_not_waited_for_for_ever():
     with pytest.raises(frames.Broken, match="nothing else"):
         frames.Receiver(io.BytesIO(struct.pack(">cI", b"A", 0) * 10000).read).document()
+
+
+def test_other_end_that_sends_nothing_without_end_is_not_heard_out():
+    with pytest.raises(frames.Broken, match="in the middle"):
+        frames.Receiver(io.BytesIO(struct.pack(">cI", b"D", 0) * 10).read).stream().read()
 
 
 def test_stream_that_ends_early_is_broken():

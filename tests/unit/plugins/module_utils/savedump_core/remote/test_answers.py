@@ -8,7 +8,7 @@ import pytest
 
 from savedump_core import summary
 from savedump_core.cli import summary as words
-from savedump_core.remote import sound
+from savedump_core.remote import answers
 from savedump_core.remote.session import Broken
 
 DUMP = {
@@ -21,7 +21,8 @@ GAP = {
     "module": "/lib/a", "kind": "loaded", "build_id": "00", "needed": True,
     "attempts": [{"path": "/lib/a", "outcome": "mismatch", "detail": "01"}],
 }  # fmt: skip
-REPORT = {"dumps": [DUMP], "looked": [{"store": "s", "where": "/", "outcome": "1 found"}], "left_out": 0}
+REPORT = {"dumps": [DUMP], "looked": [{"store": "s", "where": "/", "outcome": "1 found"}], "left_out": 0,
+          "unread": [{"path": "/c", "why": "No such file", "exit_status": 66}]}  # fmt: skip
 LIES = (None, True, -1, 7, 10**30, 1e308, float("nan"), "text", [], [1], {}, {"a": 1})
 
 
@@ -54,9 +55,9 @@ def say(report, gaps):
 
 
 def test_the_truth():
-    sound.report(REPORT)
-    sound.dump(DUMP)
-    sound.missing([GAP])
+    answers.check_report(REPORT)
+    answers.check_dump(DUMP)
+    answers.check_missing([GAP])
     say(REPORT, [GAP])
 
 
@@ -68,15 +69,17 @@ def test_lies_are_refused_or_can_be_said(lie):
             continue
         document = with_lie(REPORT, path, lie)
         try:
-            sound.report(document)
+            answers.check_report(document)
         except Broken:
             refused += 1
             continue
         say(document, [GAP])
+        for each in document.get("unread", ()):
+            assert isinstance(each["path"], str) and isinstance(each["why"], str) and 0 < each["exit_status"] < 256
     for path in itertools.islice(places([GAP]), 1, None):
         gaps = with_lie([GAP], path, lie)
         try:
-            sound.missing(gaps)
+            answers.check_missing(gaps)
         except Broken:
             refused += 1
             continue

@@ -21,7 +21,7 @@ _INNER: Dict[str, Dict[str, Any]] = {
 _MOST = 1 << 63
 
 
-def report(document: Json) -> Json:
+def check_report(document: Json) -> Json:
     """What find says. Raises Broken."""
     left_out = document.get("left_out", 0)
     if not isinstance(left_out, int) or isinstance(left_out, bool):
@@ -29,14 +29,22 @@ def report(document: Json) -> Json:
     for entry in document["dumps"]:
         if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
             raise _broken("a dump without a path")
-        dump(entry)
+        check_dump(entry)
+    unread = document.get("unread", [])
+    if not isinstance(unread, list):
+        raise _broken("unread")
+    for each in unread:
+        _check(each, {"path": _TEXT, "why": _TEXT, "exit_status": _NUMBER})
+        if None in map(each.get, ("path", "why", "exit_status")) or not 0 < each["exit_status"] < 256:
+            raise _broken("unread")
+        each["exit_status"] = int(each["exit_status"])
     for place in document["looked"]:
         if not isinstance(place, dict) or "where" not in place or "outcome" not in place:
             raise _broken("a place that is none")
     return document
 
 
-def dump(document: Json) -> None:
+def check_dump(document: Json) -> None:
     """What find and a manifest say of one dump. Raises Broken."""
     _check(document, _DUMP)
     for key, fields in _INNER.items():
@@ -48,7 +56,7 @@ def dump(document: Json) -> None:
         _check(signal, {"name": _TEXT})
 
 
-def missing(gaps: Iterable[Any]) -> None:
+def check_missing(gaps: Iterable[Any]) -> None:
     """A manifest's list of what is missing. Raises Broken."""
     for gap in gaps:
         _check(gap, {})
