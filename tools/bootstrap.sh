@@ -154,7 +154,8 @@ ensure_environment() {
     fi
     if ! _is_fresh "$1"; then
         say "installing from PyPI: the tools of tools/requirements-$1.txt"
-        _pip_or_die -r "$checkout/tools/requirements-run.txt" -r "$checkout/tools/requirements-$1.txt"
+        _pip_or_die -r "$checkout/tools/requirements-run.txt" -r "$checkout/tools/requirements-$1.txt" \
+            -r "$checkout/docs/requirements.txt"
         _stamp "$1" >"$venv/stamp-$1"
     fi
     exec 9<&-
