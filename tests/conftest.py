@@ -18,6 +18,8 @@ from support import documents  # noqa: E402  (found by the lines above)
 # Seconds. Two thirds of the unit tests are below it, and take half a minute together.
 QUICK = 0.1
 SECONDS = "savedump/seconds"
+# One process has the fleet's hosts, the debuggers and all that waits; the others have the rest meanwhile.
+TOGETHER = ("tests/integration/", "tests/bare/test_guides.py")
 
 
 def pytest_addoption(parser):
@@ -37,12 +39,21 @@ def pytest_configure(config):
         config.pluginmanager.register(Stopwatch(config), "savedump-seconds")
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With --dist loadscope. Not xdist_group: of pytest-xdist 3.8.0 that does nothing with pytest 9.2."""
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Spread(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return "together" if nodeid.startswith(TOGETHER) else nodeid
+
+    return Spread(config, log)
+
+
 def pytest_collection_modifyitems(config, items):
-    # One process has the fleet's hosts, the debuggers and all that waits; the others have the rest meanwhile.
-    for item in items:
-        if "/tests/integration/" in str(item.fspath):
-            item.add_marker(pytest.mark.xdist_group("hosts"))
     if config.getoption("--quick"):
         seconds = config.cache.get(SECONDS, {})
         slow = [item for item in items if seconds.get(item.nodeid, 0) >= QUICK]

@@ -20,9 +20,6 @@ import yaml
 from support import bareroot, checkout, vmcores, walk
 from support.fleet import Fleet, HostSpec
 
-#: One process has the clean machine and its hosts.
-pytestmark = pytest.mark.xdist_group("hosts")
-
 GUIDES = sorted(str(path.relative_to(checkout.CHECKOUT)) for path in (checkout.CHECKOUT / "docs/guides").glob("*.md"))
 PAGES = ["README.md", *GUIDES]
 #: Sets the machine up, and the others go on with it.
