@@ -7,7 +7,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "plugins" / "module_utils"))
 
-from savedump_core import __version__  # noqa: E402
+from savedump_core import __version__
 
 project = "savedump"
 author = "The savedump authors"

@@ -13,7 +13,7 @@ for folder in (TESTS, os.path.join(os.path.dirname(TESTS), "plugins", "module_ut
     if folder not in sys.path:
         sys.path.append(folder)
 
-from support import documents  # noqa: E402  (found by the lines above)
+from support import documents
 
 # Seconds. Two thirds of the unit tests are below it, and take half a minute together.
 QUICK = 0.1

@@ -27,8 +27,8 @@ from argparse_manpage.manpage import Manpage
 SOURCES = pathlib.Path(__file__).resolve().parents[1] / "plugins" / "module_utils"
 sys.path.insert(0, str(SOURCES))
 
-from savedump_core import __version__  # noqa: E402
-from savedump_core.__main__ import make_parser  # noqa: E402
+from savedump_core import __version__
+from savedump_core.__main__ import make_parser
 
 _MANUAL = "savedump"
 _NAME = "make core dumps and kernel dumps self-contained"

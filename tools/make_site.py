@@ -27,7 +27,7 @@ import site_bench
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "plugins" / "module_utils"))
 
-from savedump_core.__main__ import make_parser  # noqa: E402
+from savedump_core.__main__ import make_parser
 
 GITHUB = "https://github.com/savedump/savedump/blob/main/"
 _OURS = re.compile(r"https://github\.com/savedump/savedump/(?:blob|tree)/main/")

@@ -23,7 +23,7 @@ import tempfile
 CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT / "tools" / "packaging"))
 
-import environment  # noqa: E402
+import environment
 
 # The two places of the version: Ansible reads the one, and does not run code for it; the other is in code, because it
 # goes to targets, where there is nothing but code. (file, what is before the version, what is after it)

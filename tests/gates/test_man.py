@@ -16,7 +16,7 @@ from support import checkout
 
 sys.path.insert(0, str(checkout.CHECKOUT / "plugins" / "module_utils"))
 
-from savedump_core.__main__ import VERBS  # noqa: E402
+from savedump_core.__main__ import VERBS
 
 pytest.importorskip("shtab", reason="docs/requirements.txt is not installed, or not for this Python")
 

@@ -4,6 +4,7 @@ that it sees what a clone would hold; and each is shown, on another copy with a 
 """
 
 import json
+import re
 
 import pytest
 
@@ -68,3 +69,15 @@ def test_can_fail(gate, tmp_path):
 def test_every_gate_is_run_by_a_test():
     sessions = json.loads(checkout.succeed(checkout.tool("nox"), "--list", "--json"))
     assert {session["name"] for session in sessions} == set(FAULTS) | set(ELSEWHERE)
+
+
+IGNORED = re.compile(r"# (?:type: ignore|pylint: disable|noqa)[^#\n]*$", re.MULTILINE)
+
+
+def test_nothing_is_ignored_without_its_reason():
+    """Which stands behind it, as a comment of its own."""
+    files = [name for name in checkout.files() if name.endswith(".py")]
+    texts = {name: (checkout.CHECKOUT / name).read_text(encoding="utf-8") for name in files}
+    assert sum(text.count("type: ignore[") for text in texts.values()) > 5
+    assert {name: found for name, text in texts.items() for found in [IGNORED.findall(text)] if found} == {}
+    assert IGNORED.search("import x  # noqa: F401\n") and not IGNORED.search("import x  # noqa: F401  # for its name\n")

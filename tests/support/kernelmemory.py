@@ -33,7 +33,10 @@ class Record(NamedTuple):
 
 def note(name: bytes, kind: int, desc: bytes, order: str = "<") -> bytes:
     name += b"\0"
-    pad = lambda data: data + bytes(-len(data) % 4)  # noqa: E731
+
+    def pad(data: bytes) -> bytes:
+        return data + bytes(-len(data) % 4)
+
     return struct.pack(order + "III", len(name), len(desc), kind) + pad(name) + pad(desc)
 
 

@@ -403,7 +403,7 @@ def decompressed(file: Placed, size: int) -> Iterator[Content]:
                 if length > MAX_DECOMPRESSED:
                     raise BadDump("more than %d bytes, decompressed" % MAX_DECOMPRESSED)
                 out.write(chunk)
-            yield Content(Placed(out, sparse.whole(length), length).read_at, length, True)  # type: ignore[arg-type]
+            yield Content(Placed(out, sparse.whole(length), length).read_at, length, True)  # type: ignore[arg-type]  # a file in memory reads as any
     finally:
         stream.close()
 

@@ -52,7 +52,7 @@ def _ask(wanted: object) -> Stack:
     import subprocess
 
     environment = {key: value for key, value in os.environ.items() if not key.startswith("DEBUGINFOD")}
-    process = subprocess.Popen(  # pylint: disable=consider-using-with
+    process = subprocess.Popen(  # pylint: disable=consider-using-with  # outlives this call
         [sys.executable, "-c", _SCRIPT],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -280,7 +280,7 @@ class _Lacking(Receiver):
         self._room = room
         self.received: List[_Incoming] = []
 
-    def file(  # type: ignore[override]
+    def file(  # type: ignore[override]  # one more argument, optional
         self, name: str, data: List[sparse.Extent], size: int, reread: bool = False
     ) -> ContextManager[Placed]:
         entry = self._listed.get(os.fsencode(name)) or {}

@@ -14,11 +14,11 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[2]), str(HERE.parents[2] / "tests")]
 
-from savedump_core.dumps import vmcore  # noqa: E402
-from savedump_core.elf.header import parse_header  # noqa: E402
-from savedump_core.kernel.facts import read_facts  # noqa: E402
-from savedump_core.source import open_source  # noqa: E402
-from support.vmcores import vmcores  # noqa: E402
+from savedump_core.dumps import vmcore
+from savedump_core.elf.header import parse_header
+from savedump_core.kernel.facts import read_facts
+from savedump_core.source import open_source
+from support.vmcores import vmcores
 
 PAGE = 4096
 DUMPS = (("6.1", "sysrq61"), ("6.1", "oops61"), ("6.12", "sysrq612"), ("6.1-arm64", "sysrq61arm64"))

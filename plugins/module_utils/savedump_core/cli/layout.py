@@ -30,7 +30,7 @@ def _filled(text: str, width: int) -> str:
 
 def example(line: str, width: int) -> str:
     """`  COMMAND    remark`, on two lines if there is no room for both."""
-    command, gap, remark = re.match(r"(\s*.*?)(?:(\s{2,})(\S.*))?\Z", line).groups()  # type: ignore[union-attr]
+    command, gap, remark = re.match(r"(\s*.*?)(?:(\s{2,})(\S.*))?\Z", line).groups()  # type: ignore[union-attr]  # always matches
     return line if not gap or len(line) <= width else "%s\n      %s" % (command, remark)
 
 

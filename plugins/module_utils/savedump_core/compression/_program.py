@@ -25,7 +25,7 @@ def _start(arguments: Sequence[str], errors: IO[bytes]) -> Any:
     import subprocess
 
     # Closed by whoever drives the pipe.
-    return subprocess.Popen(  # pylint: disable=consider-using-with
+    return subprocess.Popen(  # pylint: disable=consider-using-with  # outlives this call
         arguments,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -53,7 +53,7 @@ class _Report:
             if not field.find():
                 raise BadDump("the crash report has no core in it (no field CoreDump)")
             self._inner = _decoder(field)
-        return self._inner.read(size)  # type: ignore[no-any-return]
+        return self._inner.read(size)
 
     def close(self) -> None:
         if self._inner is not None:
@@ -65,8 +65,8 @@ def _decoder(field: "_Field") -> Any:
     field.put_back(head)
     for codec in _INNER:
         if codec.sniff(head):
-            return codec.reader(field)  # type: ignore[arg-type]
-    return Reader(field, "zlib", _Zlib, (zlib.error,))  # type: ignore[arg-type]
+            return codec.reader(field)  # type: ignore[arg-type]  # reads as a file
+    return Reader(field, "zlib", _Zlib, (zlib.error,))  # type: ignore[arg-type]  # reads as a file
 
 
 class _Zlib(gzip._Member):

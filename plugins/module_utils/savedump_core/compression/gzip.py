@@ -156,7 +156,7 @@ class Writer:
 
 def _deflate(engine: Callable[[bytes], Any], block: bytearray, before: bytes) -> bytes:
     compressor = zlib.compressobj(0, zlib.DEFLATED, _RAW) if _is_packed(block) else engine(before)
-    return compressor.compress(block) + compressor.flush(zlib.Z_SYNC_FLUSH)  # type: ignore[no-any-return]
+    return compressor.compress(block) + compressor.flush(zlib.Z_SYNC_FLUSH)
 
 
 def _is_packed(block: bytearray) -> bool:

@@ -37,7 +37,7 @@ class _Reader(Reader):
     def fork(self) -> "_Reader":
         """Another reader that goes on from here, with a position of its own in the file."""
         ahead = len(self._input) - self._at + (self._decoder.backlog if self._decoder else 0)
-        other = _Reader(self._file.again(self._taken - ahead))  # type: ignore[attr-defined]
+        other = _Reader(self._file.again(self._taken - ahead))  # type: ignore[attr-defined]  # a forkable file
         other._decoder = self._decoder.copy() if self._decoder else None
         other._taken = self._taken - ahead
         other._members, other._ended, other._damage = self._members, self._ended, self._damage

@@ -150,7 +150,7 @@ def _zip64(extra: bytes, size_too: bool) -> Optional[int]:
         kind, length = struct.unpack_from("<HH", extra, at)
         inside = at + 4 + (8 if size_too else 0)
         if kind == _ZIP64_EXTRA and inside + 8 <= len(extra):
-            return struct.unpack_from("<Q", extra, inside)[0]  # type: ignore[no-any-return]
+            return struct.unpack_from("<Q", extra, inside)[0]
         at += 4 + length
     return None
 

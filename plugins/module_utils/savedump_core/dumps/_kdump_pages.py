@@ -172,7 +172,7 @@ class Pages:
                 raise NotDumped("the page at 0x%x has a damaged descriptor (%d bytes)" % (address, stored))
             return data
         try:
-            return self._source.unpack_page(method, data, size)  # type: ignore[no-any-return]
+            return self._source.unpack_page(method, data, size)
         except (BadDump, ToolMissing) as error:
             raise NotDumped("the page at 0x%x: %s" % (address, error)) from None
 

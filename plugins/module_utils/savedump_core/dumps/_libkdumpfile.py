@@ -22,7 +22,7 @@ _FIELDS = ("sysname", "nodename", "release", "version", "machine", "domainname")
 def open_container(source: Any) -> Optional[_kernel.Container]:
     """None without the library, or if it cannot read this file."""
     try:
-        import kdumpfile  # type: ignore[import-not-found]
+        import kdumpfile  # type: ignore[import-not-found]  # no stubs
     except ImportError:
         return None
     if source.descriptor is None:

@@ -36,7 +36,7 @@ _END = 1 << 62
 
 
 def sniff(source: Any) -> bool:
-    return source.read_at(0, 16) == SIGNATURE  # type: ignore[no-any-return]
+    return source.read_at(0, 16) == SIGNATURE
 
 
 def open_dump(source: Any, sysroot: Sysroot) -> Dump:

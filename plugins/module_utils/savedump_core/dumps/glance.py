@@ -92,7 +92,7 @@ class _Process:
     def _read_at(self, offset: int, size: int) -> bytes:
         if offset + size <= len(self._front):
             return self._front[offset : offset + size]
-        return self._source.read_at(offset, size)  # type: ignore[no-any-return]
+        return self._source.read_at(offset, size)
 
     def _segments(self) -> List[Tuple[int, int, int]]:
         """(offset, size, alignment) of the notes. Where the last segment ends is kept on the way."""

@@ -72,7 +72,7 @@ class Vmcoreinfo(NamedTuple):
 def parse(raw: bytes) -> Vmcoreinfo:
     """Of the note's descriptor. Lines that are not "key=value" are left out."""
     lines = raw[:MAX_BYTES].split(b"\0", 1)[0].decode("utf-8", "surrogateescape").split("\n")
-    return Vmcoreinfo(values=dict(line.split("=", 1) for line in lines if "=" in line))  # type: ignore[misc]
+    return Vmcoreinfo(values=dict(line.split("=", 1) for line in lines if "=" in line))  # type: ignore[misc]  # split by one sign: pairs
 
 
 def scan(capture: Capture, accept: Callable[[Vmcoreinfo], bool]) -> Vmcoreinfo:

@@ -70,4 +70,4 @@ def decompressed(stream: Any, stored: int) -> IO[bytes]:
             raise ToolMissing("it is compressed with %s, which this host cannot read" % codec.NAME)
         whole = codec.reader(whole)
     limited: Any = _Limited(whole, MIN_ROOM + MAX_RATIO * stored)
-    return limited  # type: ignore[no-any-return]
+    return limited

@@ -172,7 +172,7 @@ class Session:
                 if mine:
                     self._sender.document({"files": mine})
                     data = self._receiver.stream()
-                    members = tar.members(_decoded(plan["codec"], data))  # type: ignore[arg-type]
+                    members = tar.members(_decoded(plan["codec"], data))  # type: ignore[arg-type]  # reads as a file
                     store.receive(folder, [wanted[sha256] for sha256 in mine], members, path)
                     data.drain()
                     asked.update(mine)

@@ -233,7 +233,7 @@ def _items(paths: Tuple[str, ...], sysroot: Sysroot) -> Iterator[Tuple[str, _Ite
             yield given.NAME, item
         return
     for store in STORES:
-        for item in store.entries(sysroot):  # type: ignore[attr-defined]
+        for item in store.entries(sysroot):  # type: ignore[attr-defined]  # modules, each with an entries()
             yield store.NAME, item
 
 

@@ -39,7 +39,7 @@ def crashes(sysroot: Sysroot) -> Iterator[Crash]:
     import select  # dear, and not needed where no journal is
     import subprocess
 
-    process = subprocess.Popen(  # pylint: disable=consider-using-with
+    process = subprocess.Popen(  # pylint: disable=consider-using-with  # outlives this call
         arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         env=dict(os.environ, LC_ALL="C", SYSTEMD_PAGER=""), bufsize=0,
     )  # fmt: skip

@@ -140,7 +140,7 @@ def moment(text: str, now: float) -> int:
     zone = (match.group(7) or "").upper().replace(":", "")
     try:
         if not zone:
-            return int(time.mktime(fields + (0, 0, -1))) * 10**9  # type: ignore[arg-type]
+            return int(time.mktime(fields + (0, 0, -1))) * 10**9  # type: ignore[arg-type]  # a tuple of nine
         offset = 0 if zone == "Z" else (int(zone[1:3]) * 60 + int(zone[3:5])) * (-60 if zone[0] == "-" else 60)
         return (calendar.timegm(fields + (0, 0, 0)) - offset) * 10**9
     except (OverflowError, ValueError):

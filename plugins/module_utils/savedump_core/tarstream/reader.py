@@ -23,7 +23,7 @@ MAX_EXTENDED = 1 << 20
 MAX_EXTENTS = 1 << 18
 MAX_SIZE = (1 << 63) - 1
 # Octal or base-256, as GNU tar has numbers; raises tarfile.HeaderError. Public in all but name since Python 2.3.
-_nti: Callable[[bytes], int] = tarfile.nti  # type: ignore[attr-defined]
+_nti: Callable[[bytes], int] = tarfile.nti  # type: ignore[attr-defined]  # not in typeshed
 _KINDS = {
     tarfile.REGTYPE: FILE, tarfile.AREGTYPE: FILE, tarfile.CONTTYPE: FILE, tarfile.GNUTYPE_SPARSE: FILE,
     tarfile.SYMTYPE: SYMLINK, tarfile.DIRTYPE: DIRECTORY,

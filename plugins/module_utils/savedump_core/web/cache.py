@@ -127,7 +127,7 @@ class Cache:
                     raise
         try:
             with os.fdopen(descriptor, "wb", buffering=0) as file:
-                yield file, path  # type: ignore[misc]
+                yield file, path  # type: ignore[misc]  # unbuffered: FileIO
         finally:
             for remove, what in ((os.unlink, path), (os.rmdir, self._folder_of(name))):
                 try:

@@ -311,7 +311,7 @@ def limits_of(environ: Mapping[str, str]) -> Limits:
         text = environ.get(variable, "")
         if text.isdigit() and int(text):
             changes.update((field, int(text)) for field in fields)
-    return limits._replace(**changes)  # type: ignore[arg-type]
+    return limits._replace(**changes)  # type: ignore[arg-type]  # names are fields, values numbers
 
 
 def _judge(path: str, build_id: bytes, where: str) -> Optional[Attempt]:

@@ -347,7 +347,7 @@ class Wire:
         if tunnel:
             secret = proxy.authorization if proxy is not None else None
             connection.set_tunnel(url.host, url.port, {"Proxy-Authorization": secret} if secret else {})
-        connection._create_connection = self._connected  # type: ignore[attr-defined]
+        connection._create_connection = self._connected  # type: ignore[attr-defined]  # http.client's own hook
         try:
             connection.connect()
         except socket.timeout:
@@ -357,7 +357,7 @@ class Wire:
             # ValueError: a name that no host can have, and Python 3.6's words for a certificate of another host.
             connection.close()
             raise Down("%s: %s" % (via.host, words_of(error))) from None
-        connection.sock = _Channel(connection.sock)  # type: ignore[assignment]
+        connection.sock = _Channel(connection.sock)  # type: ignore[assignment]  # what it reads from
         return connection
 
     def _secure(self, via: Url) -> http.client.HTTPConnection:

@@ -8,12 +8,12 @@ import pytest
 
 pytest.importorskip("paramiko", reason="paramiko is for the control host only")
 
-from savedump_core.errors import Busy, UsageError  # noqa: E402
-from savedump_core.remote import collect as collecting  # noqa: E402
-from savedump_core.remote.auth import Keyring  # noqa: E402
-from savedump_core.remote.collect import Options, collect, labels  # noqa: E402
-from savedump_core.remote.failures import Refused, Unreachable  # noqa: E402
-from savedump_core.remote.session import Broken, Failed, Streamed  # noqa: E402
+from savedump_core.errors import Busy, UsageError
+from savedump_core.remote import collect as collecting
+from savedump_core.remote.auth import Keyring
+from savedump_core.remote.collect import Options, collect, labels
+from savedump_core.remote.failures import Refused, Unreachable
+from savedump_core.remote.session import Broken, Failed, Streamed
 
 
 class Played:

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("paramiko", reason="paramiko is for the control host only")
 
-from savedump_core.remote import login  # noqa: E402
+from savedump_core.remote import login
 
 # What any shell could stumble over.
 PROGRAM = """

@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("paramiko", reason="paramiko is for the control host only")
 
-from savedump_core.errors import UsageError  # noqa: E402
-from savedump_core.remote import settings  # noqa: E402
-from savedump_core.remote.settings import Wishes, parse, target  # noqa: E402
+from savedump_core.errors import UsageError
+from savedump_core.remote import settings
+from savedump_core.remote.settings import Wishes, parse, target
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ import pytest
 
 paramiko = pytest.importorskip("paramiko", reason="paramiko is for the control host only")
 
-from savedump_core.errors import UsageError  # noqa: E402
-from savedump_core.remote import login, ssh  # noqa: E402
-from savedump_core.remote.auth import Keyring  # noqa: E402
-from savedump_core.remote.failures import Lost, Refused, Unreachable  # noqa: E402
-from savedump_core.remote.settings import Wishes  # noqa: E402
-from support.sshserver import SshServer  # noqa: E402
+from savedump_core.errors import UsageError
+from savedump_core.remote import login, ssh
+from savedump_core.remote.auth import Keyring
+from savedump_core.remote.failures import Lost, Refused, Unreachable
+from savedump_core.remote.settings import Wishes
+from support.sshserver import SshServer
 
 PASSPHRASE = "it's a $secret"
 
