@@ -233,6 +233,14 @@ def test_check_mode_says_what_and_how_much_and_changes_nothing(collected, crashe
         assert fresh.sent[name] < DATA_MIB << 18
     assert run.output.count("would be made, reading") == 3, str(run)
 
+    # Archives that are on the hosts already would only be fetched.
+    fresh.archive_dir = collected.archive_dir
+    run = fresh.play("--check")
+    assert not run.status, str(run)
+    assert {each["status"] for each in _outcomes(run).values()} == {"complete"}, str(run)
+    assert "3 archives would be in" in run.output and "To open one" not in run.output, str(run)
+    assert not fresh.dest.exists()
+
     # Where all is done already, check mode would do nothing.
     done = collected.play("--check")
     assert not done.status, str(done)

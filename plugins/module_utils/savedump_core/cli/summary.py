@@ -36,7 +36,7 @@ def lines(
         for number, line in enumerate([first] + more):
             text += _folded(say.printable(line), width, label if not number else " " * len(label))
     text += [""] + _removed_here(removed_here, here, check_mode)
-    for line in _total(outcomes, dest, here, hint):
+    for line in _total(outcomes, dest, here, hint, check_mode):
         text += _folded(say.printable(line), width, "")
     return [say.printable(line) for line in text]
 
@@ -170,15 +170,16 @@ def _about(dump: Json) -> str:
     return "(%s)" % ", ".join(words)
 
 
-def _total(outcomes: Mapping[str, Json], dest: Optional[str], here: Optional[str], hint: str) -> List[str]:
+def _total(
+    outcomes: Mapping[str, Json], dest: Optional[str], here: Optional[str], hint: str, check_mode: bool
+) -> List[str]:
     archives = [archive for each in outcomes.values() for archive in each["archives"]]
     home = [archive for archive in archives if archive["path"]]
     parts = []
     if home:
-        parts.append(
-            "%s in %s (%s)"
-            % (say.count(home, "archive"), _near(dest, here), in_words(sum(archive["size"] for archive in home)))
-        )
+        size = in_words(sum(archive["size"] for archive in home))
+        where = "would be in" if check_mode else "in"
+        parts.append("%s %s %s (%s)" % (say.count(home, "archive"), where, _near(dest, here), size))
     gaps = [archive for archive in archives if archive["gaps"]]
     if gaps:
         parts.append("%d incomplete" % len(gaps))
@@ -188,12 +189,12 @@ def _total(outcomes: Mapping[str, Json], dest: Optional[str], here: Optional[str
             parts.append("%d of %s %s" % (number, say.count(list(outcomes), "host"), words))
     text = ["%s." % "; ".join(parts)] if parts else []
     wire, saved = (sum(each[key] for each in outcomes.values()) for key in ("wire_bytes", "saved_bytes"))
-    if home and (wire or saved):
+    if home and (wire or saved) and not check_mode:
         here_already = "; %s not sent, being here already" % in_words(saved) if saved else ""
         text.append("Sent over the wire: %s%s." % (in_words(wire), here_already))
     if hint and any(each["status"] == "no-dumps" for each in outcomes.values()):
         text.append("To look in another folder:  %s" % hint)
-    if home:
+    if home and not check_mode:
         first = _near(home[0]["path"], here)
         text.append("To open one:  tar -xf %s && %s/%s" % (first, home[0]["top"], home[0]["opener"]))
     return text
