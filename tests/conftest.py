@@ -18,8 +18,6 @@ from support import documents
 # Seconds. Two thirds of the unit tests are below it, and take half a minute together.
 QUICK = 0.1
 SECONDS = "savedump/seconds"
-# One process has the fleet's hosts, the debuggers and all that waits; the others have the rest meanwhile.
-TOGETHER = ("tests/integration/", "tests/bare/test_guides.py")
 
 
 def pytest_addoption(parser):
@@ -47,8 +45,14 @@ def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadScopeScheduling
 
     class Spread(LoadScopeScheduling):
+        """One process has all tests with a fleet's hosts; what else takes long to set up stays together by file."""
+
         def _split_scope(self, nodeid):
-            return "together" if nodeid.startswith(TOGETHER) else nodeid
+            name = nodeid.split("::")[0]
+            with open(os.path.join(os.path.dirname(TESTS), name), encoding="utf-8") as stream:
+                if "support.fleet" in stream.read():
+                    return "hosts"
+            return name if name.startswith("tests/integration/") else nodeid
 
     return Spread(config, log)
 

@@ -14,6 +14,7 @@ from support import checkout, documents, elfwriter, stores
 
 from savedump_core import __main__, api, compression, dumps, finders, model, summary
 from savedump_core import complete as completing
+from savedump_core import manifest as manifests
 from savedump_core import setout, stores as places
 from savedump_core.dumps import flattened, kdump, opaque
 from savedump_core.elf import file, sections
@@ -356,6 +357,7 @@ def test_the_pages_have_the_same_keys():
 def test_watched_notices_what_nobody_described(tmp_path, monkeypatch):
     """As every test's own documents are (tests/conftest.py)."""
     monkeypatch.setenv("PYTEST_CURRENT_TEST", "this one")
+    before = manifests.to_bytes
     with documents.watched():
         document = summary.document({}, "/dest")
         summary.save(str(tmp_path), document)
@@ -365,4 +367,4 @@ def test_watched_notices_what_nobody_described(tmp_path, monkeypatch):
         assert found.as_json()["dumps"]
         with pytest.raises(AssertionError, match="looked.0..outcome"):
             found._replace(looked=(places.Looked("given", "x", None),)).as_json()
-    summary.save(str(tmp_path), {**document, "unheard": 1})  # nothing stays replaced
+    assert manifests.to_bytes is before  # nothing stays replaced

@@ -11,7 +11,9 @@ import hashlib
 import os
 import stat
 from contextlib import contextmanager
-from typing import IO, Any, Callable, Container, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    IO, Any, Callable, Container, ContextManager, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple,
+)  # fmt: skip
 
 from . import compression
 from .elf.file import SHT_NULL, describe
@@ -239,18 +241,17 @@ class Counted:
         self.size += len(data)
 
 
-@contextmanager
-def encoder(sink: Any, archive_format: str, level: Optional[int]) -> Iterator[Any]:
-    if archive_format == "tar":
-        yield sink
-        return
-    with coded(compression.zstd if archive_format == "tar.zst" else compression.gzip, sink, level) as writer:
-        yield writer
+def encoder(sink: Any, archive_format: str, level: Optional[int]) -> ContextManager[Any]:
+    return coded({"tar.gz": compression.gzip, "tar.zst": compression.zstd}.get(archive_format), sink, level)
 
 
 @contextmanager
 def coded(codec: Any, sink: Any, level: Optional[int] = None) -> Iterator[Any]:
-    """A writer of this codec into `sink`; what it holds back goes out at the end, unless something failed."""
+    """A writer of this codec into `sink`, for None `sink` itself. What it holds back goes out at the end, unless something
+    failed."""
+    if codec is None:
+        yield sink
+        return
     writer = codec.writer(sink, level=level)
     try:
         yield writer

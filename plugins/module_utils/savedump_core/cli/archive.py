@@ -99,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
     search = options.search(args)._replace(
         whole_vmlinux=args.whole_vmlinux, gdb_scripts=args.gdb_scripts
     )
+
     def on_wait(why: str) -> None:
         waiting.wipe()
         if not args.quiet:

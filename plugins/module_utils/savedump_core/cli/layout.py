@@ -3,6 +3,7 @@
 
 import argparse
 import re
+import shutil
 import textwrap
 from typing import Any, List
 
@@ -12,6 +13,10 @@ from ..errors import UsageError
 class Formatter(argparse.HelpFormatter):
     """Paragraphs are filled, but for the examples, one to a line: a remark that has no room beside its example stands
     below it."""
+
+    def __init__(self, prog: str) -> None:
+        # As argparse does from Python 3.8 on.
+        super().__init__(prog, width=shutil.get_terminal_size().columns - 2)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         filled = []
