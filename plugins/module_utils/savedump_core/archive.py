@@ -247,8 +247,8 @@ def encoder(sink: Any, archive_format: str, level: Optional[int]) -> ContextMana
 
 @contextmanager
 def coded(codec: Any, sink: Any, level: Optional[int] = None) -> Iterator[Any]:
-    """A writer of this codec into `sink`, for None `sink` itself. What it holds back goes out at the end, unless something
-    failed."""
+    """A writer of this codec into `sink`; for None, `sink` itself. What it holds back goes out at the end, unless
+    something failed."""
     if codec is None:
         yield sink
         return
