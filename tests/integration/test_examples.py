@@ -7,6 +7,7 @@ import ast
 import json
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -342,27 +343,40 @@ UNSEEN = {"savedump_info: dumps.error", "savedump_complete: wants.release"}
 # Attributes and groups
 
 
-@pytest.mark.parametrize("module", [path.stem for path in MODULES])
-def test_attributes_are_those_of_the_code(module):
-    loader = pytest.importorskip("ansible.plugins.loader")
-    from ansible.utils import plugin_docs
+#: In a process of its own: the loaders take what was imported before for all there is.
+_ASK = """
+import json, sys
+from ansible.plugins import loader
+from ansible.utils import plugin_docs
+loader.init_plugin_loader([sys.argv[1] + "/.collections"])
+said = {}
+for module in sys.argv[2:]:
+    path = "%s/plugins/modules/%s.py" % (sys.argv[1], module)
+    doc = plugin_docs.get_docstring(path, loader.fragment_loader, is_module=True, collection_name="savedump.toolkit")[0]
+    nothing = dict.fromkeys(("task", "connection", "play_context", "loader", "templar", "shared_loader_obj"))
+    action = loader.action_loader.get("savedump.toolkit." + module, **nothing)
+    said[module] = [doc["attributes"], action._supports_check_mode, action._supports_async, action.BYPASS_HOST_LOOP]
+print(json.dumps(said))
+"""
 
-    if not loader.action_loader.find_plugin(OURS + module):
-        loader.init_plugin_loader([str(checkout.CHECKOUT / ".collections")])
-    doc = plugin_docs.get_docstring(
-        str(checkout.CHECKOUT / f"plugins/modules/{module}.py"), loader.fragment_loader, is_module=True,
-        collection_name="savedump.toolkit",
-    )[0]  # fmt: skip
-    attributes = {name: each["support"] for name, each in doc["attributes"].items()}
-    action = loader.action_loader.get(
-        OURS + module, task=None, connection=None, play_context=None, loader=None, templar=None, shared_loader_obj=None
-    )
-    assert attributes["check_mode"] == ("full" if action._supports_check_mode else "none")
-    assert attributes["async"] == ("full" if action._supports_async else "none")
-    assert attributes.get("bypass_host_loop", "none") == ("full" if action.BYPASS_HOST_LOOP else "none")
+
+@pytest.fixture(scope="module")
+def code():
+    """{module: [its documented attributes, what its action says: check mode, async, bypass_host_loop]}"""
+    pytest.importorskip("ansible.plugins.loader")
+    return json.loads(checkout.succeed(sys.executable, "-c", _ASK, checkout.CHECKOUT, *[path.stem for path in MODULES]))
+
+
+@pytest.mark.parametrize("module", [path.stem for path in MODULES])
+def test_attributes_are_those_of_the_code(module, code):
+    documented, checks, background, once = code[module]
+    attributes = {name: each["support"] for name, each in documented.items()}
+    assert attributes["check_mode"] == ("full" if checks else "none")
+    assert attributes["async"] == ("full" if background else "none")
+    assert attributes.get("bypass_host_loop", "none") == ("full" if once else "none")
     assert attributes["diff_mode"] == "none"
     mine = sorted(OURS + group for group, names in groups().items() if module in names)
-    assert sorted(doc["attributes"]["action_group"]["membership"]) == mine
+    assert sorted(documented["action_group"]["membership"]) == mine
     assert attributes["action_group"] == ("full" if mine else "none")
 
 
