@@ -18,7 +18,9 @@ def interpreter(version):
     candidates += sorted(pathlib.Path(root, "versions").glob(version + ".*/bin/python" + version))
     for candidate in filter(None, candidates):
         # pyenv has a shim for versions that are switched off, too: only running it tells.
-        question = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2], sys.executable)"
+        # The file itself, not a virtual environment's link to it: other roots have no such environment.
+        question = "import os, sys, venv, ensurepip; "
+        question += "print('%d.%d' % sys.version_info[:2], os.path.realpath(sys.executable))"
         answer = subprocess.run(
             [str(candidate), "-c", question],
             stdout=subprocess.PIPE,
