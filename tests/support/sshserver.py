@@ -142,10 +142,13 @@ def _run(channel, command):
     _pump(process.stdout.read, channel.sendall)
     ear.join()
     status = process.wait()
-    if status >= 0:
-        channel.send_exit_status(status)
-    channel.shutdown_write()
-    channel.close()
+    try:
+        if status >= 0:
+            channel.send_exit_status(status)
+        channel.shutdown_write()
+        channel.close()
+    except (OSError, EOFError):
+        pass  # nobody is there any more to be told
 
 
 def _feed(channel, process):

@@ -220,6 +220,8 @@ class Candidate(NamedTuple):
     trusted: Optional[str] = None
     """BY_CRC and its like, for a file of a verified archive whose manifest says that it was matched so: what proved it
     then may be gone."""
+    by_name: bool = False
+    """True if it was proposed for its base name alone: another build at another path is no news of the wanted file."""
 
 
 class Attempt(NamedTuple):

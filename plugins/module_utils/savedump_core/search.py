@@ -300,6 +300,8 @@ class _Seeker:
                 outcome, detail, matched_by = judge(want, on_disk, descriptor, case, finder == from_dump.NAME)
             if outcome == MATCH and finder != from_dump.NAME and candidate.trusted is None:
                 _check_whole(want, on_disk, reader(descriptor))
+            if outcome == MISMATCH and candidate.by_name:
+                outcome, detail = ABSENT, "another file of that name: %s" % detail
             if outcome != MATCH:
                 return Attempt(finder, shown, outcome, detail), None
             skeletons = _skeletons(want, on_disk, descriptor)

@@ -65,9 +65,10 @@ def candidates(want: Want, roots: Roots) -> Iterator[Union[Candidate, Attempt]]:
         return
     mappings = roots.remembered(NAME, _look)
     lying = _lying(want, roots) if mappings.by_path else set()
-    for mapped in _of_that_name(want, mappings):
+    paths = [_as_printed(path) for path in want.paths if path]
+    for mapped in _of_that_name(paths, mappings):
         if (mapped.device, mapped.inode) not in lying:
-            yield from _opened(mapped)
+            yield from _opened(mapped, by_name=mapped.path not in paths)
     if mappings.denied:
         yield Attempt(NAME, _PROC + "/*/maps", UNREADABLE, denied_text(mappings.denied))
     if mappings.cut:
@@ -149,9 +150,8 @@ def _read(path: str) -> bytes:
         os.close(descriptor)
 
 
-def _of_that_name(want: Want, mappings: _Mappings) -> List[_Mapped]:
+def _of_that_name(paths: List[bytes], mappings: _Mappings) -> List[_Mapped]:
     """First what has one of the paths that are wanted, then what has the base name only."""
-    paths = [_as_printed(path) for path in want.paths if path]
     listed = [mapped for path in paths for mapped in mappings.by_path.get(path, ())]
     listed += [mapped for path in paths for mapped in mappings.by_name.get(path.rpartition(b"/")[2], ())]
     unique: List[_Mapped] = []
@@ -183,7 +183,7 @@ def _lying(want: Want, roots: Roots) -> Set[Tuple[int, int]]:
     return found
 
 
-def _opened(mapped: _Mapped) -> Iterator[Union[Candidate, Attempt]]:
+def _opened(mapped: _Mapped, by_name: bool) -> Iterator[Union[Candidate, Attempt]]:
     """The file by the first of its processes that still leads to it."""
     printed = os.fsdecode(mapped.path + _DELETED if mapped.deleted else mapped.path)
     denied: Optional[Attempt] = None
@@ -205,7 +205,7 @@ def _opened(mapped: _Mapped) -> Iterator[Union[Candidate, Attempt]]:
                 return
             yield Candidate(
                 path=os.fsdecode(mapped.path), finder=NAME, origin="%s (%s)" % (link, printed), root=_own_root(pid),
-                descriptor=descriptor,
+                descriptor=descriptor, by_name=by_name,
             )  # fmt: skip
             return
     if denied is not None:

@@ -17,7 +17,18 @@ import pytest
 
 from savedump_core import search as searching
 from savedump_core.finders import _root_places, processes
-from savedump_core.model import MATCH, MISMATCH, REFUSED, UNREADABLE, Dump, Found, Missing, Module, SearchOptions
+from savedump_core.model import (
+    ABSENT,
+    MATCH,
+    MISMATCH,
+    REFUSED,
+    UNREADABLE,
+    Dump,
+    Found,
+    Missing,
+    Module,
+    SearchOptions,
+)
 from savedump_core.sysroot import Held, Owner, rights_of
 from support.command import savedump
 from support.crashes import kernel
@@ -140,14 +151,17 @@ def test_deleted_program(tmp_path, held):
 
 @needs_root
 def test_process_with_another_file_of_the_name_is_refused(tmp_path, held):
+    """And says nothing of the wanted one: any program may be called that."""
     at = library(tmp_path / "lib/libx.so.1")
     elsewhere = library(tmp_path / "other/libx.so.1", WRONG)
     with mapping(elsewhere):
         at.unlink()
         file = search(held, at).file
-    assert isinstance(file, Missing)
+    assert isinstance(file, Missing) and file.status == "missing"
     refused = [one for one in file.attempts if one.finder == "process" and str(tmp_path) in one.path]
-    assert [(one.outcome, one.detail) for one in refused] == [(MISMATCH, WRONG.hex())]
+    assert [(one.outcome, one.detail) for one in refused] == [
+        (ABSENT, "another file of that name: %s" % WRONG.hex())
+    ]
 
 
 @needs_root
@@ -176,7 +190,7 @@ def test_many_processes_cost_one_look(tmp_path, held):
         at.unlink()
         file = search(held, at).file
     looks = [one for one in file.attempts if one.finder == "process" and str(tmp_path) in one.path]
-    assert [one.outcome for one in looks] == [MISMATCH]
+    assert [one.outcome for one in looks] == [MISMATCH] and file.status == "mismatch"
 
 
 @needs_root
@@ -282,7 +296,7 @@ def test_process_that_ends_while_one_looks(tmp_path):
     with mapping(at):
         at.unlink()
         mapped, = processes._look().by_path[os.fsencode(str(at))]
-    assert list(processes._opened(mapped)) == []
+    assert list(processes._opened(mapped, by_name=False)) == []
 
 
 @needs_root
