@@ -9,7 +9,7 @@ import tempfile
 from typing import IO, AbstractSet, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple, Union
 
 from . import check
-from .errors import SavedumpError
+from .errors import BadDump, SavedumpError
 from .finders.archives import NAME
 from .model import (
     BY_BUILD_ID,
@@ -39,6 +39,8 @@ MAX_ARCHIVES = 10000
 MAX_LOOKED_AT = 1 << 18
 # Copies of one file that are tried: all are the same unless somebody forged one.
 MAX_TRIED = 4
+# Of what could not be looked into, so much is named for each file that is missing.
+MAX_UNREAD = 8
 # What is taken out beyond the one file that is wanted, because the rest of an archive is read anyway.
 MAX_AHEAD = 4 << 30
 
@@ -73,6 +75,8 @@ class Shelf:
         self._ahead = ahead
         self._index: Optional[Dict[str, List[Copy]]] = None
         self._cut = False
+        # Archives and folders that could not be looked into: path, and why.
+        self._unread: List[Tuple[str, str]] = []
         self._taken: Dict[Copy, IO[bytes]] = {}
         self._failed: Dict[Copy, str] = {}
 
@@ -101,6 +105,11 @@ class Shelf:
                 continue
             tried.add(copy.sha256)
             yield Candidate(path="/" + copy.path, finder=NAME, origin=copy.origin, descriptor=os.dup(file.fileno()))
+        for path, why in self._unread[:MAX_UNREAD]:
+            yield Attempt(NAME, path, UNREADABLE, why)
+        if len(self._unread) > MAX_UNREAD:
+            rest = len(self._unread) - MAX_UNREAD
+            yield Attempt(NAME, ", ".join(self._folders), UNREADABLE, "%d more of its archives and folders" % rest)
         if self._cut:
             why = "there are too many archives: not all were looked into"
             yield Attempt(NAME, ", ".join(self._folders), REFUSED, why)
@@ -110,8 +119,14 @@ class Shelf:
         for path in self._archives():
             try:
                 manifest = check.read_manifest(path)
-            except (SavedumpError, OSError):
-                continue  # no archive, or a damaged one: the verb verify says so
+            except BadDump as error:
+                # Any other tar file may lie there, too.
+                if os.path.basename(path).startswith("archive-"):
+                    self._unread.append((path, _reason(path, error)))
+                continue
+            except (SavedumpError, OSError) as error:
+                self._unread.append((path, _reason(path, error)))
+                continue
             for build_id, copy in _copies(path, manifest):
                 found.setdefault(build_id, []).append(copy)
         return found
@@ -120,7 +135,7 @@ class Shelf:
         found: List[str] = []
         looked_at = 0
         for folder in self._folders:
-            for where, folders, names in os.walk(folder):
+            for where, folders, names in os.walk(folder, onerror=self._not_listed):
                 folders[:] = sorted(name for name in folders if not name.startswith("."))
                 looked_at += len(folders) + len(names)
                 for name in sorted(names):
@@ -132,13 +147,16 @@ class Shelf:
                     return found[:MAX_ARCHIVES]
         return found
 
+    def _not_listed(self, error: OSError) -> None:
+        self._unread.append((str(error.filename), error.strerror or str(error)))
+
     def _take(self, copy: Copy) -> Optional[IO[bytes]]:
         """The file, open; None if it cannot be had."""
         if copy not in self._taken and copy not in self._failed:
             try:
                 self._read_archive(copy)
             except (SavedumpError, OSError) as error:
-                self._failed.setdefault(copy, str(error))
+                self._failed.setdefault(copy, _reason(copy.archive, error))
             if copy not in self._taken:
                 self._failed.setdefault(copy, "it is not in the archive, whatever its manifest says")
         return self._taken.get(copy)
@@ -188,6 +206,12 @@ class Shelf:
         finally:
             if copy not in self._taken:
                 file.close()
+
+
+def _reason(path: str, error: Exception) -> str:
+    """An error's words without the archive's path, which is said beside them."""
+    words = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return words[len(path) :].lstrip(": ") if words.startswith(path) else words
 
 
 def _copies(archive: str, manifest: Json) -> Iterator[Tuple[str, Copy]]:

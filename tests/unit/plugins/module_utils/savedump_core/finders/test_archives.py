@@ -6,6 +6,7 @@ import os
 import pytest
 
 from savedump_core import shelf as shelving
+from savedump_core.errors import ToolMissing
 from savedump_core.model import (
     DEBUG,
     LOADED,
@@ -103,9 +104,49 @@ def test_what_is_no_archive_stops_nothing(tmp_path, work):
     (tmp_path / "shelf/a.tar").write_bytes(b"no archive")
     (tmp_path / "shelf/b.tar.gz").write_bytes(b"\x1f\x8b")
     os.mkfifo(str(tmp_path / "shelf/c.tar"))
-    (tmp_path / "shelf/d.tar").symlink_to("nowhere")
-    with Shelf([str(tmp_path / "shelf"), str(tmp_path / "none")], str(work)) as shelf:
+    with Shelf([str(tmp_path / "shelf")], str(work)) as shelf:
         assert looked(shelf, want()) == [ELF]
+
+
+def unread(shelf):
+    """What is said of a file that no archive has."""
+    return [(one.path, one.outcome, one.detail) for one in shelf.look(want(build_id=OTHER))]
+
+
+def test_an_archive_that_cannot_be_looked_into_is_said(tmp_path, work, monkeypatch):
+    """Its name says that it is one, or nobody can know whether it is one."""
+    folder = tmp_path / "shelf"
+    put(folder, name="archive-cut.tar").write_bytes(put(folder).read_bytes()[:700])
+    newer = archives.Archive("archive-newer")
+    newer.manifest["schema"] = "savedump.manifest/9"
+    (folder / "archive-newer.tar").write_bytes(newer.to_bytes())
+    (folder / "d.tar").symlink_to("nowhere")
+    (folder / "e.tar.zst").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(20))
+    monkeypatch.setattr(shelving.check.compression.zstd, "reader", no_zstd)
+    with Shelf([str(folder), str(tmp_path / "none")], str(work)) as shelf:
+        said = unread(shelf)
+        assert said == unread(shelf), "for every file"
+    assert [(os.path.basename(path), outcome) for path, outcome, _detail in said] == [
+        ("none", "unreadable"), ("archive-cut.tar", "unreadable"), ("archive-newer.tar", "unreadable"),
+        ("d.tar", "unreadable"), ("e.tar.zst", "unreadable"),
+    ]  # fmt: skip
+    details = [detail for _path, _outcome, detail in said]
+    assert details[1].startswith("is no archive of savedump: ") and "is of schema" in details[2]
+    assert details[0] == details[3] == "No such file or directory" and details[4] == "zstd is not here"
+
+
+def no_zstd(_file):
+    raise ToolMissing("zstd is not here")
+
+
+def test_many_that_cannot_be_looked_into(tmp_path, work):
+    (tmp_path / "shelf").mkdir()
+    for number in range(shelving.MAX_UNREAD + 3):
+        (tmp_path / "shelf" / ("%d.tar" % number)).symlink_to("nowhere")
+    with Shelf([str(tmp_path / "shelf")], str(work)) as shelf:
+        said = unread(shelf)
+    assert len(said) == shelving.MAX_UNREAD + 1
+    assert said[-1] == (str(tmp_path / "shelf"), "unreadable", "3 more of its archives and folders")
 
 
 def test_content_that_the_manifest_does_not_say(tmp_path, work):
