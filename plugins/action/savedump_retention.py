@@ -10,10 +10,10 @@ import time
 
 from ansible_collections.savedump.toolkit.plugins.module_utils._adapter import in_bytes
 from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core import retention
-from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.errors import UsageError
+from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.errors import UsageError, sentence
 from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.stores import filters
 from ansible_collections.savedump.toolkit.plugins.plugin_utils import _play
-from ansible_collections.savedump.toolkit.plugins.plugin_utils._control import ControlAction, here, sentence
+from ansible_collections.savedump.toolkit.plugins.plugin_utils._control import ControlAction, here
 
 
 class ActionModule(ControlAction):

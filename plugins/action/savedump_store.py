@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.errors import SavedumpError
+from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.errors import SavedumpError, sentence
 from ansible_collections.savedump.toolkit.plugins.plugin_utils import _store
-from ansible_collections.savedump.toolkit.plugins.plugin_utils._control import ControlAction, here, sentence
+from ansible_collections.savedump.toolkit.plugins.plugin_utils._control import ControlAction, here
 
 
 class ActionModule(ControlAction):

@@ -115,7 +115,7 @@ class ActionModule(ActionBase):
                 # A sweep without root rights meets other people's dumps; only a dump that was named must open.
                 self._leave_out(path, str(error), error.exit_status, named or error.exit_status != _NOT_PERMITTED)
             except (errors.SavedumpError, OSError) as error:
-                self._leave_out(path, _control.sentence(error), getattr(error, "exit_status", 74), True)
+                self._leave_out(path, errors.sentence(error), getattr(error, "exit_status", 74), True)
                 del self._waiting[0]
                 return False
             del self._waiting[0]

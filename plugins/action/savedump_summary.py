@@ -12,9 +12,9 @@ from ansible.utils.display import Display
 
 from ansible_collections.savedump.toolkit.plugins.module_utils import _adapter
 from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core import summary
-from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.errors import SavedumpError
+from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.errors import SavedumpError, sentence
 from ansible_collections.savedump.toolkit.plugins.plugin_utils import _play, _summary
-from ansible_collections.savedump.toolkit.plugins.plugin_utils._control import here, sentence
+from ansible_collections.savedump.toolkit.plugins.plugin_utils._control import here
 
 display = Display()
 

@@ -71,8 +71,9 @@ INFO_SPEC = dict(
 REMOVE_SPEC = {"archives": {"type": "list", "elements": "dict", "required": True}}
 
 _NOT_PERMITTED = 77
-# Not a dump, or damaged; no such file.
-_NOT_A_DUMP = (65, 66)
+_NO_SUCH_FILE = 66
+# Not a dump, or damaged.
+_NOT_A_DUMP = (65, _NO_SUCH_FILE)
 # Between two looks at dumps that are being written: looking at ten thousand takes 2 s.
 _LOOK_AGAIN_S = 5
 
@@ -90,7 +91,7 @@ def archive_dumps(params, check_mode):
             sources = _sources(params, outcome)
             _archive_all(params, sources, output, dest, check_mode, until, outcome)
     except (errors.SavedumpError, OSError) as error:
-        return _finish(dict(outcome, failed=True, msg=_sentence(error)))
+        return _finish(dict(outcome, failed=True, msg=errors.sentence(error)))
     return _finish(_in_words(outcome, dest, check_mode))
 
 
@@ -128,7 +129,7 @@ def _archive_all(params, sources, output, dest, check_mode, until, outcome):
             )
         except (errors.SavedumpError, OSError) as error:
             status = errors.status_of(error) if isinstance(error, OSError) else error.exit_status
-            why = _sentence(error)
+            why = errors.sentence(error)
             if status in _NOT_A_DUMP and ";" not in why:
                 why += "; savedump_info lists the dumps that are there"
             # A sweep without root rights meets other people's dumps; only a dump that was asked for by name must open.
@@ -163,16 +164,16 @@ def describe_dumps(params, check_mode):
             lambda: _find(tuple(paths), params), 0 if check_mode else params.get("wait_for_dumps") or 0
         )
     except (errors.SavedumpError, OSError) as error:
-        return _finish(dict(outcome, failed=True, msg=_sentence(error)))
-    outcome.update(looked=report["looked"], left_out=report["left_out"])
+        return _finish(dict(outcome, failed=True, msg=errors.sentence(error)))
+    outcome.update(looked=report["looked"], left_out=report["left_out"], warnings=report["warnings"])
     for entry in report["dumps"]:
         document = dict(entry)
         if params["inspect"]:
             try:
                 document.update(api.inspect(entry["path"], search, debuginfod))
             except (errors.SavedumpError, OSError) as error:
-                document["error"] = _sentence(error)
-                outcome["warnings"].append(_sentence(error))
+                document["error"] = errors.sentence(error)
+                outcome["warnings"].append(errors.sentence(error))
         outcome["dumps"].append(document)
     return _finish(outcome)
 
@@ -193,7 +194,7 @@ def remove_dumps(params, check_mode):
         except FileNotFoundError:
             continue
         except (errors.SavedumpError, sysroot.Refused, OSError) as error:
-            outcome["kept"].append({"dump": path, "why": _sentence(error)})
+            outcome["kept"].append({"dump": path, "why": errors.sentence(error)})
     outcome["changed"] = bool(outcome["removed"])
     outcome["msg"] = "%s %s: %s" % (
         _dumps(outcome["removed"]),
@@ -303,6 +304,7 @@ def _found(paths, params, outcome):
     report = _find(paths, params)
     outcome["looked"].extend(report["looked"])
     outcome["left_out"] += report["left_out"]
+    outcome["warnings"] += report["warnings"]
     for entry in report["dumps"]:
         if entry["in_progress"]:
             why = "is still being written; archive it later"
@@ -312,9 +314,12 @@ def _found(paths, params, outcome):
 
 def _find(paths, params):
     """api.find() under the filters, with "in_progress" also for a core that the kernel is just writing under its final
-    name."""
+    name, and "warnings": which of the paths could not be read."""
     filters = make_filters(**{name: params[name] for name in _FILTERS if params.get(name)})
-    report = api.find(paths=paths, sysroot=params["sysroot"], filters=filters).as_json()
+    found = api.find(paths=paths, sysroot=params["sysroot"], filters=filters)
+    # Not every host has the same folders: what is not there is said in "looked".
+    unread = [error for error in found.unread if errors.status_of(error) != _NO_SUCH_FILE]
+    report = dict(found.as_json(), warnings=[errors.sentence(error) for error in unread])
     for entry in report["dumps"]:
         entry["in_progress"] = entry["in_progress"] or lock.being_written(entry["path"])
     return report
@@ -363,11 +368,6 @@ def _why(item):
     return item["why"] if item["dump"] in item["why"] else "%s: %s" % (item["dump"], item["why"])
 
 
-def _sentence(error):
-    """An OSError as 'path: words; what to do'; a SavedumpError as it speaks for itself."""
-    return errors.sentence(error)
-
-
 def _gaps(path, document):
     """What a person must know about an archive that was made."""
     sentences = []
@@ -404,7 +404,7 @@ def _verified(path):
         proof = api.verify(path)
     except (errors.SavedumpError, OSError) as error:
         return {
-            "path": path, "intact": False, "complete": False, "problems": [_sentence(error)], "sha256": None,
+            "path": path, "intact": False, "complete": False, "problems": [errors.sentence(error)], "sha256": None,
             "size": None, "missing": [], "dump": None, "changed": False, "planned_size": None, "estimated_size": None,
             "created": None,
         }  # fmt: skip

@@ -47,7 +47,7 @@ def set_out_files(params, check_mode):
         done = setout.set_out([_as_named_here(want) for want in params["wants"]], folder, options)
     except (errors.SavedumpError, OSError) as error:
         _remove(own)
-        return _adapter._finish(dict(outcome, failed=True, msg=_adapter._sentence(error)))
+        return _adapter._finish(dict(outcome, failed=True, msg=errors.sentence(error)))
     except BaseException:
         _remove(own)
         raise

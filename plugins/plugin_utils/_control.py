@@ -12,7 +12,6 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.savedump.toolkit.plugins.module_utils import _adapter
-from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core import errors
 
 
 class ControlAction(ActionBase):
@@ -44,8 +43,3 @@ class ControlAction(ActionBase):
 def here(path):
     """A path on the control host as an absolute one."""
     return os.path.abspath(os.path.expanduser(path)) if path else ""
-
-
-def sentence(error):
-    """A SavedumpError or an OSError in words."""
-    return errors.sentence(error)

@@ -93,6 +93,15 @@ def test_any_name_is_strict_utf8_in_results_and_is_understood_again(host, name):
     assert json.dumps(outcome, ensure_ascii=False).encode("utf-8")
 
 
+def test_a_path_that_cannot_be_read_is_said_beside_one_that_can(host):
+    """One that is not there is not: not every host has the same folders."""
+    dump = host.dump()
+    outcome = host.describe(dump, "/proc/self/mem", str(host.folder / "none"))
+    assert [each["path"] for each in outcome["dumps"]] == [dump]
+    (warning,) = outcome["warnings"]
+    assert warning.startswith("/proc/self/mem: Input/output error; ")
+
+
 def test_the_second_run_changes_nothing(host):
     dump = host.dump()
     first, second = host.archive(dump), host.archive(dump)
