@@ -8,7 +8,6 @@ import glob
 import gzip
 import hashlib
 import importlib.util
-import io
 import json
 import lzma
 import os
@@ -205,19 +204,6 @@ def here(python, *words, environ=None, status=3):
     return done
 
 
-def contents(archive):
-    """{member: its bytes} of a .tar.gz, less the one word of the manifest that is about the host's packages."""
-    found = {}
-    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(archive.read_bytes()))) as tar:
-        for member in tar:
-            file = tar.extractfile(member) if member.isfile() else None
-            found[member.name.partition("/")[2]] = file.read() if file else member.linkname
-    manifest = json.loads(found.pop("manifest.json"))
-    manifest["tool"].pop("pyelftools", None)
-    sums = [line for line in found.pop("SHA256SUMS").splitlines() if not line.endswith(b"manifest.json")]
-    return {**found, "manifest": manifest, "sums": sums}
-
-
 @pytest.mark.parametrize("tool", ["drgn", "libkdumpfile"])
 def test_dump_of_a_kernel(request, tool, tmp_path):
     """What is read here is read without them, so the archive is the same."""
@@ -234,7 +220,7 @@ def test_dump_of_a_kernel(request, tool, tmp_path):
     for number, (python, environ) in enumerate(ways):
         archive = tmp_path / ("%d.tar.gz" % number)
         done = here(python, "archive", dump, "--sysroot", root, "-o", archive, environ=environ)
-        made.append(contents(archive))
+        made.append(gzip.decompress(archive.read_bytes()))
         words.append(done.stderr.replace(str(archive), "ARCHIVE"))
     assert made[0] == made[1] and words[0] == words[1]
     stacks = [
@@ -267,7 +253,9 @@ def test_format_that_only_libkdumpfile_reads(libkdumpfile, tmp_path):
     for name, environ in (("with", libkdumpfile), ("without", None)):
         done = here([PYTHON], "archive", dump, "-o", tmp_path / (name + ".tar.gz"), environ=environ)
         said[name] = done.stderr
-        assert contents(tmp_path / (name + ".tar.gz"))["dump.s390"] == dump.read_bytes()
+        with tarfile.open(str(tmp_path / (name + ".tar.gz"))) as tar:
+            (packed,) = (member for member in tar if member.name.endswith("/dump.s390"))
+            assert tar.extractfile(packed).read() == dump.read_bytes()
     assert "it is read by libkdumpfile, which does not say whether it is whole" in said["with"]
     assert "this format is not read" in said["without"]
 

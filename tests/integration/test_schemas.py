@@ -212,7 +212,7 @@ def _faults(document, where="$", free=("vmcoreinfo", "unknown", "hosts", "os_rel
 
 
 #: Keys that need not be there.
-OPTIONAL = re.compile(r".*\.(stack|pyelftools|completed|left_out)$|archive\$\.dump\.modules_why$")
+OPTIONAL = re.compile(r".*\.(stack|completed|left_out)$|archive\$\.dump\.modules_why$")
 
 
 @pytest.mark.parametrize("name", ["dump", "kernel", "manifest", "find", "archive", "verify", "store", "summary"])

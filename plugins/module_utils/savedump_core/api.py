@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Callable, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from .dumps import open_dump
-from .elf import dwarf
 from .elf.header import MAGIC
 from .errors import UsageError
 from .manifest import Host, dump_json, host_of, inspect_json, missing_list
@@ -134,7 +133,7 @@ def archive(
             target, existing = naming.target(plan.name, plan.dump.identity, output, archive_format, force)
         if existing is not None and target is not None and not _lacks_less(plan, existing):
             return _unchanged(target, existing, plan.size)
-        measured = (plan, ready.sources, archive_format, level, ready.host, ready.tool)
+        measured = (plan, ready.sources, archive_format, level, ready.host)
         estimated = None
         if target is not None and not ignore_space:
             estimated = space.check(target, *measured)
@@ -144,7 +143,7 @@ def archive(
             return _would_be(target, plan, space.estimate(*measured) if estimated is None else estimated)
         if progress is not None:
             progress(0)
-        arguments = (archive_format, level, ready.host, ready.tool, progress)
+        arguments = (archive_format, level, ready.host, progress)
         if target is None:
             written = archiving.write(plan, ready.sources, sys.stdout.buffer, *arguments)
             sys.stdout.buffer.flush()
@@ -185,7 +184,6 @@ class Planned(NamedTuple):
     sources: List[Source]
     """The dump's files, opened."""
     host: Host
-    tool: Json
 
 
 @contextmanager
@@ -202,7 +200,7 @@ def planned(
         findings = _with_packages(findings, search)
         plan = make_plan(dump, source.name, findings, root, _beside(dump, findings, source, search))
         parts = [stack.enter_context(source.sibling(os.path.basename(part.path))) for part in dump.parts]
-        yield Planned(plan, [source] + parts, host_of(root), {"pyelftools": dwarf.version()})
+        yield Planned(plan, [source] + parts, host_of(root))
 
 
 def _check_level(archive_format: str, level: Optional[int]) -> None:
@@ -277,7 +275,7 @@ def complete(
             progress(0)
         with archiving.atomic_file(target, replace=force or existing is not None) as file:
             written = archiving.write(
-                ready.plan, ready.sources, file, archive_format, level, ready.host, ready.tool, progress, ready.amend
+                ready.plan, ready.sources, file, archive_format, level, ready.host, progress, ready.amend
             )
     return Archived(
         path=target, sha256=written.sha256, size=written.size, planned_size=ready.plan.size,

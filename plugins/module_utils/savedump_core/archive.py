@@ -18,7 +18,7 @@ from typing import (
 from . import compression
 from .elf.file import SHT_NULL, describe
 from .elf.header import MAGIC
-from .errors import BadDump, Busy, CannotWrite, ToolMissing, UsageError, cannot_write
+from .errors import BadDump, Busy, CannotWrite, Reading, ToolMissing, UsageError, cannot_write
 from .manifest import Host, manifest_json, to_bytes
 from .model import ARCHIVE_FORMATS, BY_BUILD_ID, Entry, Json, Plan
 from .source import CHUNK, Source
@@ -53,7 +53,7 @@ def choose_format(name: str) -> str:
 
 
 def write(
-    plan: Plan, sources: Sequence[Source], sink: Any, archive_format: str, level: Optional[int], host: Host, tool: Json,
+    plan: Plan, sources: Sequence[Source], sink: Any, archive_format: str, level: Optional[int], host: Host,
     progress: Optional[Progress] = None, amend: Optional[Callable[[Json], Json]] = None,
 ) -> Written:  # fmt: skip
     """Write the archive into `sink`, which has write(bytes). `sources` are the dump's files, opened. Raises Busy if
@@ -61,7 +61,7 @@ def write(
     own."""
     counted = Counted(sink)
     with encoder(counted, archive_format, level) as encoded:
-        manifest = write_tar(plan, sources, encoded, host, tool, digests_of(plan), progress=progress, amend=amend)
+        manifest = write_tar(plan, sources, encoded, host, digests_of(plan), progress=progress, amend=amend)
     return Written(manifest=manifest, sha256=counted.hash.hexdigest(), size=counted.size)
 
 
@@ -77,13 +77,13 @@ def digests_of(plan: Plan) -> Digests:
 
 
 def write_tar(
-    plan: Plan, sources: Sequence[Source], sink: Any, host: Host, tool: Json, digests: Digests,
+    plan: Plan, sources: Sequence[Source], sink: Any, host: Host, digests: Digests,
     known: Container[str] = (), progress: Optional[Progress] = None, amend: Optional[Callable[[Json], Json]] = None,
 ) -> Json:  # fmt: skip
     """Write the tar; its manifest. Of a file whose digest is in `known` the sink gets a reference (see
     TarWriter.add_known), and it is not read again."""
     opened = {source.path: source for source in sources}
-    manifest = manifest_json(plan, digests, host, tool)
+    manifest = manifest_json(plan, digests, host)
     if amend is not None:
         manifest = amend(manifest)
     tar = TarWriter(sink, mtime=plan.dump.mtime_ns // 10**9)
@@ -127,7 +127,7 @@ def add(tar: TarWriter, name: str, entry: Entry, sources: Dict[str, Source], pro
         if entry.cuts:
             chunks = _watched(_cut_chunks(entry, file), progress)
             return tar.add_sparse(name, entry.size, kept(entry), entry.mode, chunks)
-        return tar.add_file(name, entry.size, entry.mode, _watched(_chunks(file), progress))
+        return tar.add_file(name, entry.size, entry.mode, _watched(_chunks(entry, file), progress))
 
 
 def kept(entry: Entry) -> List[Tuple[int, int]]:
@@ -149,7 +149,8 @@ def _cut_chunks(entry: Entry, file: IO[bytes]) -> Iterator[bytes]:
         file.seek(offset)
         end = offset + size
         while offset < end:
-            chunk = file.read(min(CHUNK, end - offset))
+            with Reading(entry.origin or ""):
+                chunk = file.read(min(CHUNK, end - offset))
             if not chunk:
                 raise Busy("%s changed while it was read" % entry.origin, "try again")
             yield _with_null_types(chunk, offset, types)
@@ -180,8 +181,13 @@ def _opened(entry: Entry) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _chunks(file: IO[bytes]) -> Iterator[bytes]:
-    return iter(lambda: file.read(CHUNK), b"")
+def _chunks(entry: Entry, file: IO[bytes]) -> Iterator[bytes]:
+    while True:
+        with Reading(entry.origin or ""):
+            chunk = file.read(CHUNK)
+        if not chunk:
+            return
+        yield chunk
 
 
 def _check_build_id(entry: Entry, file: IO[bytes]) -> None:
@@ -208,7 +214,7 @@ def _hash_file(entry: Entry) -> Optional[str]:
         if entry.cuts:
             digest = sparse.digest_of(kept(entry), entry.size, _cut_chunks(entry, file))
         else:
-            digest = sparse.digest_of(sparse.whole(entry.size), entry.size, _chunks(file))
+            digest = sparse.digest_of(sparse.whole(entry.size), entry.size, _chunks(entry, file))
     return digest.hex if digest.algorithm == sparse.SHA256 else None
 
 

@@ -18,7 +18,7 @@ from . import compression
 from .dumps import unread
 from .elf.file import ElfFile, describe
 from .elf.header import ReadAt
-from .errors import BadDump, CannotWrite
+from .errors import BadDump, CannotWrite, Reading
 from .manifest import MANIFEST_SCHEMA
 from .model import Json
 from .sysroot import Refused, open_regular
@@ -47,14 +47,16 @@ _HEAD = 512
 class HashedFile:
     """The archive file, hashed as it is read."""
 
-    def __init__(self, file: IO[bytes], progress: Optional[Callable[[int], None]] = None) -> None:
+    def __init__(self, path: str, file: IO[bytes], progress: Optional[Callable[[int], None]] = None) -> None:
+        self._path = path
         self._file = file
         self._progress = progress
         self.hash = hashlib.sha256()
         self.size = 0
 
     def read(self, size: int) -> bytes:
-        data = self._file.read(size)
+        with Reading(self._path):
+            data = self._file.read(size)
         self.hash.update(data)
         self.size += len(data)
         if self._progress is not None:
@@ -74,12 +76,13 @@ def opened(path: str, progress: Optional[Callable[[int], None]] = None) -> Itera
     except Refused as error:
         raise BadDump("%s is %s" % (path, error)) from None
     with os.fdopen(descriptor, "rb", buffering=0) as raw:
-        head = os.pread(raw.fileno(), _HEAD, 0)
+        with Reading(path):
+            head = os.pread(raw.fileno(), _HEAD, 0)
         codec = compression.sniff(head[: compression.HEAD])
         if codec is None and head[_MAGIC] != b"ustar":
             what = "an ELF file" if head[:4] == b"\x7fELF" else unread.name(head)[0]
             raise BadDump("%s is no archive of savedump: it is %s" % (path, what))
-        file = HashedFile(raw, progress)
+        file = HashedFile(path, raw, progress)
         if codec is None:
             yield file, file
             return

@@ -14,12 +14,11 @@ import time
 from contextlib import ExitStack, contextmanager
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
-from . import __version__, unpack
+from . import unpack
 from .dumps import open_dump
-from .elf import dwarf
 from .elf.file import spare_relocations
 from .errors import BadDump
-from .manifest import Host, manifest_json, needed
+from .manifest import TOOL, Host, manifest_json, needed
 from .model import (
     BY_BANNER,
     BY_BUILD_ID,
@@ -73,7 +72,6 @@ class Ready(NamedTuple):
     manifest: Json
     """What the completed one's would be, without the SHA-256 of what is added."""
     host: Host
-    tool: Json
     amendment: "_Amendment"
 
     def amend(self, manifest: Json) -> Json:
@@ -115,12 +113,10 @@ def prepared(
         plan = make_plan(dump, _dump_name(old), findings, Sysroot(old.top))
         plan = _merged(plan._replace(name=os.path.basename(old.top)), old)
         added = tuple(e.path for e in plan.entries if e.origin is not None and old.member_at(e.origin) is None)
-        tool = {"pyelftools": dwarf.version()}
-        amendment = _Amendment(old, plan, added, dict({"name": "savedump", "version": __version__}, **tool))
+        amendment = _Amendment(old, plan, added)
         yield Ready(
             plan=plan, sources=tuple(sources), added=added, before=old.manifest,
-            manifest=amendment.of(manifest_json(plan, {}, _NOBODY, tool)), host=_NOBODY, tool=tool,
-            amendment=amendment,
+            manifest=amendment.of(manifest_json(plan, {}, _NOBODY)), host=_NOBODY, amendment=amendment,
         )  # fmt: skip
 
 
@@ -302,10 +298,10 @@ def _entry(name: str, said: Json, old: _Old) -> Entry:
 class _Amendment:
     """What turns the manifest of a search in an unpacked archive into that of the host's archive, completed."""
 
-    def __init__(self, old: _Old, plan: Plan, added: Tuple[str, ...], tool: Json) -> None:
+    def __init__(self, old: _Old, plan: Plan, added: Tuple[str, ...]) -> None:
         self._old = old
         self._plan = plan
-        self._completed = {"tool": tool, "added": list(added)}
+        self._completed = {"tool": TOOL, "added": list(added)}
         self._found = frozenset(_found(plan))
         self._had = {(_name_of(one, old), kind) for one in old.modules for kind, result in _results(one)
                      if result.get("status") == "found"}  # fmt: skip

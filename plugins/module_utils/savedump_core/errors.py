@@ -73,6 +73,22 @@ def status_of(error: OSError) -> int:
     return 74
 
 
+class Reading:
+    """Where a file is read that was opened before: an OSError gets its path, for read(2) names no file."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: object, _trace: object) -> None:
+        if isinstance(error, OSError) and not error.filename:
+            error.filename = self._path
+
+
 _NEXT = {
     errno.ENOSPC: "make room there, or choose another folder",
     errno.EDQUOT: "make room there, or choose another folder",

@@ -15,6 +15,9 @@ from .sysroot import Sysroot, os_release
 DUMP_SCHEMA = "savedump.dump/1"
 MANIFEST_SCHEMA = "savedump.manifest/1"
 
+# What wrote a document.
+TOOL: Json = {"name": "savedump", "version": __version__}
+
 _ID = re.compile(r"(none|([0-9a-f]{2})+)\Z")
 
 
@@ -161,14 +164,14 @@ def _missing_json(missing: Missing, is_needed: bool) -> Json:
     }
 
 
-def manifest_json(plan: Plan, digests: Mapping[str, Optional[str]], host: Host, tool: Json) -> Json:
+def manifest_json(plan: Plan, digests: Mapping[str, Optional[str]], host: Host) -> Json:
     """manifest.json. `digests` has the SHA-256 of every member that was hashed beforehand, by path.
 
     "created" is the dump's own last change, not the clock: the same inputs give the same bytes."""
     return {
         "schema": MANIFEST_SCHEMA,
         "created": moment(plan.dump.mtime_ns),
-        "tool": dict({"name": "savedump", "version": __version__}, **tool),
+        "tool": TOOL,
         "host": dict(host._asdict()),
         "dump": _with_modules(plan.dump, plan.findings),
         "files": [_entry_json(entry, digests.get(entry.path)) for entry in plan.entries],

@@ -107,7 +107,7 @@ def _stream(request: Json, receiver: frames.Receiver, sender: frames.Sender) -> 
         copied = [entry for entry in ready.plan.entries if archive.is_copied(entry)]
         announced = _announced(ready, copied, digests)
         announced.update(codec=codec.NAME, estimated_size=_estimate(ready, request))
-        announced.update(tar_size=space.tar_size(ready.plan, ready.sources, ready.host, ready.tool))
+        announced.update(tar_size=space.tar_size(ready.plan, ready.sources, ready.host))
         sender.document(announced)
         while True:
             wish = receiver.document()
@@ -149,7 +149,7 @@ def _announced(ready: api.Planned, copied: List[Entry], digests: archive.Digests
 def _estimate(ready: api.Planned, request: Json) -> int:
     """Bytes of the archive in the control host's format, or what this host can try in its place."""
     here = "tar.gz" if request["format"] == "tar.zst" and not compression.zstd.can_write() else request["format"]
-    return space.estimate(ready.plan, ready.sources, here, request["level"], ready.host, ready.tool)
+    return space.estimate(ready.plan, ready.sources, here, request["level"], ready.host)
 
 
 def _send_files(sink: Any, copied: List[Entry], digests: archive.Digests, wanted: FrozenSet[str]) -> None:
@@ -165,7 +165,7 @@ def _send_files(sink: Any, copied: List[Entry], digests: archive.Digests, wanted
 
 def _send_archive(sink: Any, ready: api.Planned, digests: archive.Digests, known: FrozenSet[str]) -> None:
     tar = parcel.Writer(sink)
-    archive.write_tar(ready.plan, ready.sources, tar, ready.host, ready.tool, digests, known)
+    archive.write_tar(ready.plan, ready.sources, tar, ready.host, digests, known)
     tar.close()
 
 

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import archive, compression
-from .errors import CannotWrite
+from .errors import CannotWrite, Reading
 from .manifest import Host, manifest_json, to_bytes
-from .model import Entry, Json, Plan
+from .model import Entry, Plan
 from .source import Source
 from .sysroot import Refused, open_regular
 from .tarstream import header, sparse, sums
@@ -54,7 +54,7 @@ def in_words(size: int) -> str:
     return "%.1f %s" % (value, _UNITS[-1])
 
 
-def tar_size(plan: Plan, sources: Sequence[Source], host: Host, tool: Json) -> int:
+def tar_size(plan: Plan, sources: Sequence[Source], host: Host) -> int:
     """Bytes of the archive as `tar`, exactly, unless a file changes until then. Reads no file."""
     opened = {source.path: source for source in sources}
     unknown = "0" * 64  # as long as any SHA-256
@@ -64,7 +64,7 @@ def tar_size(plan: Plan, sources: Sequence[Source], host: Host, tool: Json) -> i
     for entry in plan.entries:
         if entry.cuts and entry.size - sparse.stored_size(_extents(entry, opened)) > sparse.HASHED_HOLES_MAX:
             digests[entry.path] = None
-    manifest = to_bytes(manifest_json(plan, digests, host, tool))
+    manifest = to_bytes(manifest_json(plan, digests, host))
     total = _member(plan.name + "/manifest.json", sparse.whole(len(manifest)), len(manifest))
     lines = len(_line("manifest.json", 0))
     for entry in plan.entries:
@@ -102,11 +102,11 @@ def _extents(entry: Entry, opened: Dict[str, Source]) -> List[Tuple[int, int]]:
 
 
 def estimate(
-    plan: Plan, sources: Sequence[Source], archive_format: str, level: Optional[int], host: Host, tool: Json
+    plan: Plan, sources: Sequence[Source], archive_format: str, level: Optional[int], host: Host
 ) -> int:
     """Bytes of the archive in this format: of `tar` as tar_size(), else by compressing samples of the dump and of the
     largest files with the very codec."""
-    whole = tar_size(plan, sources, host, tool)
+    whole = tar_size(plan, sources, host)
     if archive_format == "tar":
         return whole
     opened = {source.path: source for source in sources}
@@ -190,7 +190,9 @@ def _read(
             descriptors[entry.path] = _open(entry, files)
         descriptor = descriptors[entry.path]
         if descriptor is not None:
-            yield os.pread(descriptor, size, offset)
+            with Reading(entry.origin or ""):
+                piece = os.pread(descriptor, size, offset)
+            yield piece
 
 
 def _open(entry: Entry, files: ExitStack) -> Optional[int]:
@@ -203,8 +205,9 @@ def _open(entry: Entry, files: ExitStack) -> Optional[int]:
     return descriptor
 
 
-def check(target: str, plan: Plan, sources: Sequence[Source], archive_format: str, level: Optional[int], host: Host,
-          tool: Json) -> Optional[int]:  # fmt: skip
+def check(
+    target: str, plan: Plan, sources: Sequence[Source], archive_format: str, level: Optional[int], host: Host
+) -> Optional[int]:
     """Raise CannotWrite if an archive does not fit at `target`. The estimate, where one was needed: what fits
     uncompressed fits, and nothing is sampled then."""
     room = room_of(os.path.dirname(os.path.abspath(target)))
@@ -212,9 +215,9 @@ def check(target: str, plan: Plan, sources: Sequence[Source], archive_format: st
         return None
     # A part that a killed run left is taken over: its blocks come free.
     free = room.free + _blocks(archive.part_of(target))
-    if tar_size(plan, sources, host, tool) <= free:
+    if tar_size(plan, sources, host) <= free:
         return None
-    size = estimate(plan, sources, archive_format, level, host, tool)
+    size = estimate(plan, sources, archive_format, level, host)
     needed = size if archive_format == "tar" else size + int(size * _MARGIN)
     if needed > free:
         raise too_small(room, needed, free, "the archive")

@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
 
-from . import __version__, manifest, model
+from . import manifest, model
 from .archive import atomic_file
 from .model import Json
 
@@ -109,7 +109,7 @@ def document(
     return {
         "schema": SCHEMA,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
-        "tool": {"name": "savedump", "version": __version__},
+        "tool": manifest.TOOL,
         "check_mode": check_mode,
         "dest": dest,
         "hosts": dict(outcomes),

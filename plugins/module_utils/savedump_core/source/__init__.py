@@ -6,7 +6,7 @@ import os
 from typing import Optional
 
 from .. import compression, dumps
-from ..errors import BadDump, ToolMissing
+from ..errors import BadDump, Reading, ToolMissing
 from ..sysroot import Refused, open_regular
 from .packed import CompressedSource
 from .plain import CHUNK, Source
@@ -22,7 +22,8 @@ def open_source(path: str, opened: Optional[int] = None) -> Source:
     except Refused as error:
         raise BadDump("%s is %s" % (path, error)) from None
     try:
-        codec = compression.sniff(os.pread(descriptor, compression.HEAD, 0))
+        with Reading(path):
+            codec = compression.sniff(os.pread(descriptor, compression.HEAD, 0))
         if codec is None:
             return Source(path, descriptor)
         if not codec.available():

@@ -6,7 +6,7 @@ import os
 from typing import Any, Optional
 
 from .. import compression
-from ..errors import BadDump, ToolMissing
+from ..errors import BadDump, Reading, ToolMissing
 from ..stores.place import leave_atime
 from ..sysroot import Refused, open_regular
 from .plain import Source
@@ -29,7 +29,8 @@ def open_head(path: str) -> "Head":
         raise BadDump("%s is %s" % (path, error)) from None
     try:
         leave_atime(descriptor)
-        front = os.pread(descriptor, _STEP, 0)
+        with Reading(path):
+            front = os.pread(descriptor, _STEP, 0)
         codec = compression.sniff(front[: compression.HEAD])
         if codec is None:
             return Head(path, descriptor, front)
@@ -83,7 +84,7 @@ class PackedHead(Head):
         self.container = codec in compression.CONTAINERS
         self.ran_out = False
         self._data = bytearray()
-        self._reader: Optional[Any] = codec.reader(_Limited(descriptor, front, MAX_STORED))
+        self._reader: Optional[Any] = codec.reader(_Limited(path, descriptor, front, MAX_STORED))
 
     @property
     def descriptor(self) -> Optional[int]:
@@ -122,7 +123,8 @@ class PackedHead(Head):
 class _Limited:
     """The file from its start up to a limit, with read(size)."""
 
-    def __init__(self, descriptor: int, front: bytes, limit: int) -> None:
+    def __init__(self, path: str, descriptor: int, front: bytes, limit: int) -> None:
+        self._path = path
         self._fd = descriptor
         self._front = front
         self._at = 0
@@ -134,6 +136,7 @@ class _Limited:
             # It is there already, and mostly enough; a reader asks again.
             data = self._front[at : at + size]
         else:
-            data = os.pread(self._fd, min(size, self._limit - at), at)
+            with Reading(self._path):
+                data = os.pread(self._fd, min(size, self._limit - at), at)
         self._at += len(data)
         return data

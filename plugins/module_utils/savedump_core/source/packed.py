@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 from ..compression import points
-from ..errors import BadDump
+from ..errors import BadDump, Reading
 from .plain import CHUNK, Extent, Source
 
 BLOCK = 1 << 16
@@ -235,7 +235,7 @@ class CompressedSource(Source):
 
     def _start(self) -> Any:
         """A reader of the decompressed bytes from their start."""
-        return points.reader(self._codec, Forward(self._fd))
+        return points.reader(self._codec, Forward(self.path, self._fd))
 
     def _read(self, reader: Any, size: int) -> bytes:
         """The next `size` bytes, fewer only at the end, or before damage."""
@@ -274,15 +274,17 @@ class CompressedSource(Source):
 class Forward:
     """The compressed file from a place on, with a position of its own: several passes may be under way at once."""
 
-    def __init__(self, descriptor: int, at: int = 0) -> None:
+    def __init__(self, path: str, descriptor: int, at: int = 0) -> None:
+        self._path = path
         self._fd = descriptor
         self._at = at
 
     def read(self, size: int = CHUNK) -> bytes:
-        data = os.pread(self._fd, size, self._at)
+        with Reading(self._path):
+            data = os.pread(self._fd, size, self._at)
         self._at += len(data)
         return data
 
     def again(self, at: int) -> "Forward":
         """The same file from another place on."""
-        return Forward(self._fd, at)
+        return Forward(self._path, self._fd, at)

@@ -4,7 +4,7 @@
 import os
 from typing import Iterable, Iterator, List, Optional, Tuple
 
-from ..errors import Busy, SavedumpError
+from ..errors import Busy, Reading, SavedumpError
 from ..sysroot import Identity, identity, open_regular
 from ..tarstream import sparse
 
@@ -51,7 +51,8 @@ class Source:
         """At most `size` bytes at `offset`; fewer only at the end of what is there."""
         if offset >= self.stored_size:
             return b""
-        return os.pread(self._fd, min(size, self.stored_size - offset), offset)
+        with Reading(self.path):
+            return os.pread(self._fd, min(size, self.stored_size - offset), offset)
 
     def prefetch(self, ranges: Iterable[Extent]) -> None:
         """Say what will be read soon, as (offset, size). Only a compressed dump cares."""
@@ -107,7 +108,8 @@ class Source:
         for offset, size in extents:
             end = offset + size
             while offset < end:
-                chunk = os.pread(self._fd, min(CHUNK, end - offset), offset)
+                with Reading(self.path):
+                    chunk = os.pread(self._fd, min(CHUNK, end - offset), offset)
                 if not chunk:
                     raise self._changed()
                 yield chunk

@@ -250,6 +250,18 @@ def test_another_file_of_the_same_size_and_time_is_noticed(host, content):
     assert os.listdir(host.out) == []
 
 
+def test_file_that_the_disk_does_not_give_is_named():
+    mem = "/proc/self/mem"  # its first page cannot be read
+    dump = Dump(
+        path="core", size=4, stored_size=4, compression=None, kind="core", machine="x86_64", bits=64, endian="little",
+        os="linux", complete=True, incomplete_why=None, process=None, modules=(), identity="0" * 16, mtime_ns=0,
+    )  # fmt: skip
+    entry = Entry(path="lib", role="library", size=0, origin=mem, mtime_ns=os.stat(mem).st_mtime_ns)
+    plan = Plan(name="archive-core", dump=dump, findings=Findings(files=()), entries=(entry,))
+    with pytest.raises(OSError, match="Input/output error: '%s'" % mem):
+        archive.digests_of(plan)
+
+
 def test_dump_that_is_still_written_is_noticed(host):
     def grow(plan):
         with open(host.core, "ab") as file:
@@ -481,7 +493,7 @@ def test_what_is_cut_out_of_vmlinux_is_a_hole_and_the_rest_is_its_bytes(tmp_path
         )  # fmt: skip
         plan = Plan(name="archive-vmcore", dump=dump, findings=Findings(files=()), entries=entries)
         sink = io.BytesIO()
-        written = archive.write(plan, [source], sink, "tar", None, Host("h", "m", "r", {}), {})
+        written = archive.write(plan, [source], sink, "tar", None, Host("h", "m", "r", {}))
     (tmp_path / "a.tar").write_bytes(sink.getvalue())
     subprocess.check_call(["tar", "-xf", "a.tar"], cwd=str(tmp_path))
     subprocess.check_call(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=str(tmp_path / "archive-vmcore"))

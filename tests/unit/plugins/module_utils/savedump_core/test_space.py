@@ -45,7 +45,7 @@ def dump(tmp_path):
 
 def measured(path, search, archive_format):
     with api.planned(path, search) as ready:
-        return space.estimate(ready.plan, ready.sources, archive_format, None, ready.host, ready.tool)
+        return space.estimate(ready.plan, ready.sources, archive_format, None, ready.host)
 
 
 @pytest.mark.parametrize("hole", [0, 700 * MIB], ids=["plain", "with a hole too large to be hashed"])

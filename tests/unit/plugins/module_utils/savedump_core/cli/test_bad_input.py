@@ -72,6 +72,16 @@ def test_missing_file(tmp_path):
     assert status == 66 and "No such file or directory" in line and "/core; to see which dumps are here: " in line
 
 
+@pytest.mark.parametrize("verb", ["archive", "inspect", "find", "verify", "open"])
+def test_disk_that_fails(tmp_path, verb):
+    """It is the dump's, not that of the folder the archive was for."""
+    status, _out, error = savedump(verb, "/proc/self/mem", cwd=str(tmp_path))
+    assert (status, error.splitlines()[-1]) == (
+        74, "savedump: Input/output error: /proc/self/mem; the disk or the way to it fails: see dmesg"
+    )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user to be refused")
 def test_unreadable_file(tmp_path):
     (tmp_path / "core").write_bytes(CORE)
