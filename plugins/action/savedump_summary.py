@@ -52,6 +52,7 @@ class ActionModule(ActionBase):
             if "sha256" in each
         }
         room = next((each for each in (_play.result(known, "room") for known in steps.values()) if each), {})
+        checking = bool(self._task.check_mode)
         outcomes = {}
         for host, known in steps.items():
             outcomes[host] = _summary.outcome(
@@ -61,9 +62,9 @@ class ActionModule(ActionBase):
                 [known.get(step) for step in _FILLING],
                 room.get("refused", {}).get(host),
                 _play.result(known, "removed"),
+                coming=given["save"] and not checking,
             )
         removed_here = self._removed_here(steps.values())
-        checking = bool(self._task.check_mode)
         text = _summary.lines(outcomes, given["dest"], os.environ.get("PWD"), removed_here, checking, display.columns)
         display.display("\n" + "\n".join(text) + "\n")
         report = summary.document(outcomes, given["dest"], checking, removed_here)

@@ -25,16 +25,17 @@ def outcome(
     filling=(),
     room=None,
     removed=None,
+    coming=False,
 ):
     """One host's steps as one value, that of summary.outcome(): what came, what is missing, what went wrong.
 
     ``completed`` is what savedump_complete said of the archives here; ``senders`` has the host that a file of the store
     came from, by its place; ``filling`` are the other steps that fill gaps; ``room`` is why nothing was fetched;
-    ``removed`` is what savedump_remove said.
+    ``removed`` is what savedump_remove said; ``coming`` is true if every archive was to be brought here.
     """
     try:
         result = summary.outcome(
-            _steps(found, archived, fetched, verified, completed, senders, filling, room, removed)
+            _steps(found, archived, fetched, verified, completed, senders, filling, room, removed, coming)
         )
         # What cannot be said must not cost the others their summary: a target can answer whatever it likes.
         lines({"": result})
@@ -50,7 +51,7 @@ def lines(outcomes, dest=None, here=None, removed_here=(), check_mode=False, wid
     return words.lines(outcomes, dest, here, removed_here, check_mode, _HINT, width)
 
 
-def _steps(found, archived, fetched, verified, completed, senders, filling, room, removed):
+def _steps(found, archived, fetched, verified, completed, senders, filling, room, removed, coming):
     first = found or archived or verified
     if not first:
         return summary.Steps(broken="nothing was done on this host; an earlier task failed")
@@ -77,6 +78,11 @@ def _steps(found, archived, fetched, verified, completed, senders, filling, room
         arrived = {each["path"]: dict(each, wire_bytes=0, saved_bytes=0) for each in made}
     elif verified and not verified.get("skipped") and "archives" not in verified:
         errors.append("not verified: %s" % _why(verified))
+    homes = {each["on_target"]: each for each in (completed or {}).get("archives", [])}
+    if coming and not room:
+        here = set(arrived).union(path for path, home in homes.items() if home["better"])
+        lost = [each["path"] for each in made if each["sha256"] and each["path"] not in here]
+        errors.extend("%s was not fetched: an earlier task failed on this host" % path for path in lost)
     if removed and not removed.get("skipped") and "removed" not in removed:
         errors.append("no dump was removed: %s" % _why(removed))
     return summary.Steps(
@@ -87,7 +93,7 @@ def _steps(found, archived, fetched, verified, completed, senders, filling, room
         not_archived=(archived or {}).get("not_archived"),
         arrived=arrived,
         proofs={each["path"]: each for each in (verified or {}).get("archives", [])},
-        homes={each["on_target"]: each for each in (completed or {}).get("archives", [])},
+        homes=homes,
         senders=senders or {},
         removed=removed if removed and "removed" in removed else None,
         errors=errors,

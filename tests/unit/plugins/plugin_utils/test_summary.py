@@ -52,6 +52,28 @@ def test_all_well():
     json.dumps(outcome)
 
 
+@pytest.mark.parametrize("fetched", [None, {"results": []}, {"results": [{"item": MADE, "skipped": True}]}])
+def test_what_was_to_come_and_did_not_is_said(fetched):
+    """A task between may have failed for a reason of its own."""
+    outcome = _summary.outcome(FOUND, ARCHIVED, fetched, coming=True)
+    assert outcome["errors"] == ["%s was not fetched: an earlier task failed on this host" % MADE["path"]]
+    assert outcome["status"] == "failed"
+    assert _summary.outcome(FOUND, ARCHIVED, fetched)["errors"] == []  # archive-dumps.yml leaves it where it is
+    (said,) = _summary.outcome(FOUND, ARCHIVED, fetched, room="the disk is full", coming=True)["errors"]
+    assert said == "nothing was fetched: the disk is full"
+
+
+def test_what_is_here_already_is_not_missed():
+    home = {"on_target": MADE["path"], "path": HOME, "better": True, "filled": [], "missing": [], "size": 1,
+            "complete": True}  # fmt: skip
+    kept = {"results": [{"item": MADE, "skipped": True}]}
+    homes = {"archives": [home], "errors": []}
+    assert _summary.outcome(FOUND, ARCHIVED, kept, None, homes, coming=True)["errors"] == []
+    assert _summary.outcome(FOUND, ARCHIVED, FETCHED, VERIFIED, coming=True)["errors"] == []
+    planned = changed(MADE, sha256=None, size=None)
+    assert _summary.outcome(FOUND, {"archives": [planned]}, coming=True)["errors"] == []
+
+
 @pytest.mark.parametrize("mark", ["", "-0123456789abcdef", "-abababab"])
 def test_the_folder_in_an_archive_is_named_right(mark):
     made = changed(
