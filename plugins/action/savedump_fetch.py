@@ -19,6 +19,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.savedump.toolkit.plugins.module_utils._adapter import in_bytes
 from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core import landing
+from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.errors import Busy
 from ansible_collections.savedump.toolkit.plugins.plugin_utils import _far_end, _link, _python, _receiver
 
 SPEC = {
@@ -76,7 +77,7 @@ class ActionModule(ActionBase):
             return self._done(True, wanted, before.size, "would be fetched: %s" % in_bytes(before.size))
         try:
             return self._fetch(before, wanted)
-        except landing.Busy as busy:
+        except Busy as busy:
             raise AnsibleActionFail(str(busy)) from busy
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -104,7 +105,7 @@ class ActionModule(ActionBase):
         with self._opened_part() as descriptor:
             if new and os.path.lexists(self._place.path):
                 # Whose bytes those are is known only by hashing them: the next run does.
-                raise landing.Busy("another run has fetched %s meanwhile; run this again" % self._place.path)
+                raise Busy("another run has fetched %s meanwhile" % self._place.path, "run this again")
             receiver = self._receiver = _receiver.Receiver(descriptor, self._place.part, before.size)
             if receiver.there:
                 self._link.compare(receiver, receiver.there)
@@ -137,7 +138,7 @@ class ActionModule(ActionBase):
                 try:
                     descriptor = stack.enter_context(landing.opened_part(self._place))
                     break
-                except landing.Busy:
+                except Busy:
                     if time.monotonic() > deadline:
                         raise
                     time.sleep(0.2)

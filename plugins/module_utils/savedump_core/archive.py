@@ -9,7 +9,6 @@ holds them all.
 import fcntl
 import hashlib
 import os
-import stat
 from contextlib import contextmanager
 from typing import (
     IO, Any, Callable, Container, ContextManager, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple,
@@ -22,7 +21,7 @@ from .errors import BadDump, Busy, CannotWrite, Reading, ToolMissing, UsageError
 from .manifest import Host, manifest_json, to_bytes
 from .model import ARCHIVE_FORMATS, BY_BUILD_ID, Entry, Json, Plan
 from .source import CHUNK, Source
-from .sysroot import Refused, open_regular, reader
+from .sysroot import Refused, is_ours, open_regular, reader
 from .tarstream import sparse, sums
 from .tarstream.header import BLOCK
 from .tarstream.writer import TarWriter
@@ -305,8 +304,7 @@ def _open_part(part: str) -> int:
             raise in_the_way from None
         raise cannot_write(os.path.dirname(part), error, "choose another folder (-o; in Ansible dest)") from None
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
+        if not is_ours(descriptor):
             raise in_the_way
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

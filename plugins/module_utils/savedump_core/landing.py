@@ -12,8 +12,10 @@ import hashlib
 import os
 import re
 import shutil
-import stat
 from typing import Any, Iterator, NamedTuple, Optional
+
+from .errors import Busy
+from .sysroot import is_ours
 
 _BLOCK = 1 << 20
 _STRANGE = re.compile(r"[^A-Za-z0-9._+@=-]")
@@ -36,10 +38,6 @@ class Landing(NamedTuple):
     def beside(self, sha256: str) -> "Landing":
         """The place for other bytes under the same name: eight digits of their SHA-256 in it."""
         return self._replace(path=_marked(self.path, sha256[:8]))
-
-
-class Busy(Exception):
-    """Another run is fetching the same file."""
 
 
 def landing(dest: str, host: str, source: str) -> Landing:
@@ -99,7 +97,7 @@ def missing_space(place: Landing, size: int) -> int:
 @contextlib.contextmanager
 def opened_part(place: Landing) -> Iterator[int]:
     """A descriptor on the .part, which nobody else is writing to, and nobody else reads: in a folder that others may
-    write into, one of theirs may lie in wait. Raises Busy, or OSError."""
+    write into, one of theirs may lie in wait. Raises Busy if another run is fetching the same file, or OSError."""
     os.makedirs(os.path.dirname(place.folder), 0o700, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.mkdir(place.folder, 0o700)
@@ -112,8 +110,7 @@ def opened_part(place: Landing) -> Iterator[int]:
                 raise Busy("%s is being fetched by another run" % place.path, "wait for it to end") from None
             # Between open and flock the other run may have finished and taken the name away.
             if _bears_name(descriptor, place.part):
-                status = os.fstat(descriptor)
-                if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
+                if not is_ours(descriptor):
                     raise PermissionError(errno.EPERM, "is in the way and is not ours; remove it", place.part)
                 os.fchmod(descriptor, 0o600)
                 yield descriptor

@@ -52,24 +52,18 @@ def _ask(wanted: object) -> Stack:
     import subprocess
 
     environment = {key: value for key, value in os.environ.items() if not key.startswith("DEBUGINFOD")}
-    process = subprocess.Popen(  # pylint: disable=consider-using-with  # outlives this call
-        [sys.executable, "-c", _SCRIPT],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-    )
     try:
-        out, errors = process.communicate(json.dumps(wanted).encode("ascii"), timeout=_TIMEOUT_S)
+        done = subprocess.run(
+            [sys.executable, "-c", _SCRIPT], input=json.dumps(wanted).encode("ascii"), stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, env=environment, timeout=_TIMEOUT_S, check=False,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
         return Stack(None, "drgn took more than %d s" % _TIMEOUT_S)
-    if process.returncode:
-        words = errors.decode("utf-8", "replace").strip().splitlines()
-        return Stack(None, "drgn: %s" % (words[-1] if words else "it left with status %d" % process.returncode))
+    if done.returncode:
+        words = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        return Stack(None, "drgn: %s" % (words[-1] if words else "it left with status %d" % done.returncode))
     try:
-        frames = json.loads(out.decode("utf-8"))
+        frames = json.loads(done.stdout.decode("utf-8"))
         return Stack([str(frame)[:_MAX_FRAME] for frame in frames[:_MAX_FRAMES]])
     except (TypeError, ValueError):
         return Stack(None, "drgn gave no stack")

@@ -84,8 +84,8 @@ def add(
 ) -> Stored:
     """Verify each archive, and put its files that a build ID proves into the store `folder`, which is made if it is not
     there: mode 0700, to be opened to a web server by whoever owns it. Nothing is taken of an archive with any problem;
-    the others are. A `dry_run` writes nothing. `progress` is told the archive and
-    how many of its bytes are read. Raises CannotWrite, OSError."""
+    the others are. A `dry_run` writes nothing. `progress` is told the archive and how many of its bytes are read.
+    Raises CannotWrite, OSError."""
     stored = Stored((), (), (), 0, ())
     for path in archives:
         try:

@@ -205,6 +205,12 @@ def regular_file(host_path: str) -> Iterator[IO[bytes]]:
         yield file
 
 
+def is_ours(descriptor: int) -> bool:
+    """True for a regular file of the caller's that has no other name: to write into it changes nobody else's."""
+    status = os.fstat(descriptor)
+    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink == 1
+
+
 def reader(descriptor: int) -> ReadAt:
     """Reads the file that is open, at any offset that a file can have."""
     return lambda at, size: os.pread(descriptor, size, at) if at < 1 << 62 else b""

@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
     missing = archived.manifest["missing"]
     if not archived.changed and not args.quiet:
         dump = archived.manifest["dump"]
-        _say_gaps(dump.get("incomplete_why"), missing, dump.get("modules_why"), args.verbose > 0)
+        _say_why_incomplete(dump.get("incomplete_why"), missing, dump.get("modules_why"), args.verbose > 0)
     if args.json:
         say.document(archived.as_json())
     elif not archived.changed:
@@ -151,7 +151,7 @@ def _warn(plan: Plan, verbose: bool) -> None:
     """What is not as it should be, before anything is written."""
     for warning in plan.dump.warnings:
         say.notes("savedump: %s" % warning)
-    _say_gaps(plan.dump.incomplete_why, missing_list(plan.findings), plan.dump.modules_why, verbose)
+    _say_why_incomplete(plan.dump.incomplete_why, missing_list(plan.findings), plan.dump.modules_why, verbose)
     debug = len(plan.findings.missing) - len(plan.findings.gaps)
     if debug and plan.dump.kernel is None:
         wanted = len([files for files in plan.findings.files if files.file is not None])
@@ -164,7 +164,7 @@ def _warn(plan: Plan, verbose: bool) -> None:
             say.note("savedump: %s is in the archive by its %s alone" % (entry.origin, entry.matched_by))
 
 
-def _say_gaps(
+def _say_why_incomplete(
     incomplete_why: Optional[str], missing: List[Json], modules_why: Optional[str], verbose: bool
 ) -> None:
     """Why an archive is not complete."""

@@ -256,7 +256,7 @@ class _Progress:
 
     def _end(self) -> None:
         if self._work is not None:
-            self._work.__exit__(None)
+            self._work.end()
             self._work = None
 
     def __enter__(self) -> "_Progress":

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
     def begin(done: int) -> None:
         if not args.dry_run:
-            reading.__exit__(None)
+            reading.end()
             work.update(done)
 
     reading = progress.reading("unpacking", args.archive, args.quiet)

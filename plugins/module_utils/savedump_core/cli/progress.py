@@ -57,17 +57,22 @@ class Work:
             left = ", %s left" % _duration(max(self.total - done, 0) / rate) if rate else ""
         _draw("%s %s%s, %s/s%s" % (self._words, say.size(done), share, say.size(int(rate)), left))
 
-    def __enter__(self) -> "Work":
-        return self
-
-    def __exit__(self, kind: Any, *rest: object) -> None:
+    def end(self, words: str = "done\n") -> None:
+        """It is over; nothing is said of what has not begun, or has ended before."""
         if not self._begun:
             return
+        self._begun = False
         if self._shown:
             _wipe()
             if self._stream is not None and self._stream.isatty():
                 self._say(self._words)
-        self._say("done\n" if kind is None else "\n")
+        self._say(words)
+
+    def __enter__(self) -> "Work":
+        return self
+
+    def __exit__(self, kind: Any, *rest: object) -> None:
+        self.end("done\n" if kind is None else "\n")
 
     def _say(self, text: str) -> None:
         if self._stream is not None:
@@ -101,7 +106,7 @@ class Fetching:
 
     def __call__(self, where: str, done: int, total: Optional[int]) -> None:
         if where != self._where:
-            self._work.__exit__(None)
+            self._work.end()
             server, _slash, rest = where.partition("/buildid/")
             build_id, _slash, kind = rest.partition("/")
             words = "fetching %s %.8s from %.40s:" % (kind, build_id, server) if rest else "asking %.60s:" % server

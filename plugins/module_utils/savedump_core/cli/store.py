@@ -39,7 +39,7 @@ class _Progress:
 
     def update(self, archive: str, done: int) -> None:
         if archive != self._archive:
-            self._work.__exit__(None)
+            self._work.end()
             self._archive, self._work = archive, progress.reading("reading", archive, self._quiet)
         self._work.update(done)
 
@@ -47,7 +47,7 @@ class _Progress:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._work.__exit__(None)
+        self._work.end()
 
 
 def run(args: argparse.Namespace) -> int:

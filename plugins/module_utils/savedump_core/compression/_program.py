@@ -24,8 +24,7 @@ def have(program: str) -> bool:
 def _start(arguments: Sequence[str], errors: IO[bytes]) -> Any:
     import subprocess
 
-    # Closed by whoever drives the pipe.
-    return subprocess.Popen(  # pylint: disable=consider-using-with  # outlives this call
+    return subprocess.Popen(  # pylint: disable=consider-using-with  # whoever drives the pipe closes it
         arguments,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -39,7 +39,7 @@ def crashes(sysroot: Sysroot) -> Iterator[Crash]:
     import select  # dear, and not needed where no journal is
     import subprocess
 
-    process = subprocess.Popen(  # pylint: disable=consider-using-with  # outlives this call
+    process = subprocess.Popen(  # pylint: disable=consider-using-with  # leaving it would wait for what is no longer wanted
         arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         env=dict(os.environ, LC_ALL="C", SYSTEMD_PAGER=""), bufsize=0,
     )  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 from ansible.errors import AnsibleActionFail
 from ansible_collections.savedump.toolkit.plugins.action import savedump_fetch
 from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core import landing
+from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.errors import Busy
 from ansible_collections.savedump.toolkit.plugins.plugin_utils import _chunks, _far_end
 
 CHUNK = _chunks.SMALLEST
@@ -139,10 +140,10 @@ def test_what_another_run_fetched_while_this_one_waited_is_kept(fetch, monkeypat
         os.makedirs(place.folder)
         with open(place.path, "wb") as stream:
             stream.write(b"theirs")
-        raise landing.Busy("is being fetched by another run")
+        raise Busy("is being fetched by another run")
 
     monkeypatch.setattr(savedump_fetch.landing, "opened_part", finished)
-    with pytest.raises(landing.Busy, match="meanwhile"):
+    with pytest.raises(Busy, match="meanwhile"):
         fetch(Link())
     with open(fetch.place.path, "rb") as stream:
         assert stream.read() == b"theirs"
@@ -156,12 +157,12 @@ def test_the_part_of_a_run_that_just_ended_is_waited_for(fetch, tmp_path, monkey
     def busy_at_first(place):
         calls.append(place)
         if len(calls) < 3:
-            raise landing.Busy("is being fetched by another run")
+            raise Busy("is being fetched by another run")
         return real(place)
 
     monkeypatch.setattr(savedump_fetch.landing, "opened_part", busy_at_first)
     assert fetch(Link())["changed"] and len(calls) == 3
     monkeypatch.setattr(savedump_fetch, "_BUSY_FOR_S", 0)
     del calls[:]
-    with pytest.raises(landing.Busy):
+    with pytest.raises(Busy):
         fetch(Link())

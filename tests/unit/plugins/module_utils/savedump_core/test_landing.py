@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from savedump_core import landing
+from savedump_core.errors import Busy
 
 HOSTILE = [
     "../../etc/cron.d/x",
@@ -81,7 +82,7 @@ def test_a_part_is_one_runs_alone(tmp_path):
         [sys.executable, "-c", hold, place.part], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(landing.Busy, match="another run"):
+        with pytest.raises(Busy, match="a is being fetched by another run; wait for it to end$"):
             with landing.opened_part(place):
                 pytest.fail("two runs write to one .part")
         other.stdin.close()
