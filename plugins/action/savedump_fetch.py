@@ -112,8 +112,8 @@ class ActionModule(ActionBase):
                 receiver.kept = before.size - receiver.left
                 receiver.repaired = receiver.there - receiver.kept
             start = receiver.missing[0][0] if receiver.missing else before.size
-            self._link.fetch(receiver)
-            expected = self._expected(before, wanted)
+            said = self._link.fetch(receiver, hashed=not wanted)
+            expected = self._expected(before, wanted or said)
             # Whatever was damaged on its way or here comes once more, and nothing else.
             if receiver.sha256() != expected and self._link.compare(receiver, before.size) and receiver.missing:
                 receiver.repaired += receiver.left

@@ -45,11 +45,11 @@ for offset, length in [[int(word) for word in each.split("+")] for each in range
                 length = 0
                 break
             left -= len(block)
-            if verb == "send":
+            if verb in ("send", "send-hashed"):
                 out.write(block)
             elif verb == "chunk":
                 out.write(base64.b64encode(block) + b"\n")
-            else:
+            if verb not in ("send", "chunk"):
                 digest.update(block)
         if verb == "hashes":
             out.write(("savedump-chunk %s\n" % digest.hexdigest()).encode())
@@ -57,9 +57,9 @@ for offset, length in [[int(word) for word in each.split("+")] for each in range
         elif verb == "hash":
             out.write(b"savedump-going\n")
         out.flush()
-if verb == "hash":
+if verb in ("hash", "send-hashed"):
     out.write(("savedump-sha256 %s\n" % digest.hexdigest()).encode())
-if verb in ("stat", "send"):
+if verb in ("stat", "send", "send-hashed"):
     st = os.fstat(fd)
     when = getattr(st, "st_mtime_ns", int(st.st_mtime))
     out.write(("savedump-stat %d %d %d %d\n" % (st.st_size, when, st.st_ino, st.st_dev)).encode())
@@ -141,13 +141,14 @@ class FarEnd:
         script = _SH_HASHES.format(block=_HASH_BLOCK, first=first, last=last, step=step, rest=length % chunk)
         return self._command("hashes", ((offset, length),), chunk, script)
 
-    def send(self, ranges):
-        """Command that prints the bytes of ``ranges``, (offset, length) each, and then what ``stat`` does."""
+    def send(self, ranges, hashed=False):
+        """Command that prints the bytes of ``ranges``, (offset, length) each, and then what ``stat`` does. If they are
+        to be ``hashed`` on the way, and a Python is there, a line for ``read_hash`` of them all comes before that."""
         script = _SH_SEND.format(
             block=BLOCK,
             ranges="".join("s %d %d %d; " % (at // BLOCK, at % BLOCK + 1, length) for at, length in ranges),
         )
-        return self._command("send", ranges, 1 << 30, script + _SH_STAT.format())
+        return self._command("send-hashed" if hashed else "send", ranges, 1 << 30, script + _SH_STAT.format())
 
     def chunk(self, offset, length):
         """Command for ``read_chunk``: ``length`` bytes from ``offset``, which is a multiple of BLOCK."""
@@ -178,7 +179,7 @@ def read_failure(reply):
 
 
 def read_hash(text):
-    """Hex, or None if the target has nothing that computes SHA-256."""
+    """Hex, or None if the target has nothing that computes SHA-256, or did not say it."""
     found = _HASH.search(text)
     return found[1] if found else None
 

@@ -96,8 +96,10 @@ class Link:
         comparison.finish()
         return comparison.possible
 
-    def fetch(self, receiver):
-        """Bring all that is missing."""
+    def fetch(self, receiver, hashed=False):
+        """Bring all that is missing. The SHA-256 of the whole, in hex, if that is to be ``hashed`` while it is read for
+        sending, and came in one go; else None."""
+        sent_whole = False
 
         def take(data):
             _talk.go_on()
@@ -111,17 +113,20 @@ class Link:
             self._progress.at("fetched", receiver.size - receiver.left, receiver.size)
 
         def step(way):
+            nonlocal sent_whole
             left = -1
             while receiver.missing and receiver.left != left:
                 left = receiver.left
-                self._go(way, receiver, take)
+                sent_whole = left == receiver.size
+                self._go(way, receiver, take, hashed and sent_whole)
             if receiver.missing:
                 raise _ways.Broken("it ended at byte %d of %d" % (receiver.missing[0][0], receiver.size))
 
         whole = in_bytes(receiver.size)
         self._persist(step, lambda: "%s of %s came before this" % (in_bytes(receiver.size - receiver.left), whole))
+        return _far_end.read_hash(receiver.rest.decode("ascii", "replace")) if sent_whole else None
 
-    def _go(self, way, receiver, take):
+    def _go(self, way, receiver, take, hashed):
         if way == "copy":
             copied = receiver.path + ".copy"
             try:
@@ -142,7 +147,7 @@ class Link:
             for start, count in receiver.asked(len(receiver.missing)):
                 _ways.chunks(self._action, self._far, start, start + count, take, length)
         else:
-            self._run(way, self._far.send(receiver.asked(_RANGES)), take)
+            self._run(way, self._far.send(receiver.asked(_RANGES), hashed), take)
 
     def _run(self, way, command, take):
         if way in _ways.STREAMS:

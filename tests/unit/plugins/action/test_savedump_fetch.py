@@ -25,11 +25,13 @@ class Link:
     def __init__(self, *damage, hashes=True, after=STAT):
         self.damage, self.hashes, self.after = list(damage), hashes, after
         self.came = []
+        self.hashed = 0
 
     def stat(self):
         return self.after, {}
 
     def hash(self, length):
+        self.hashed += 1
         return hashlib.sha256(CONTENT[:length]).hexdigest() if self.hashes else None
 
     def compare(self, receiver, length):
@@ -40,14 +42,15 @@ class Link:
         comparison.finish()
         return self.hashes
 
-    def fetch(self, receiver):
-        sent = bytearray(CONTENT)
+    def fetch(self, receiver, hashed=False):
+        sent, whole = bytearray(CONTENT), receiver.left == receiver.size
         if self.damage:
             at = self.damage.pop(0)
             sent[at] ^= 1
         for start, length in receiver.asked(500):
             self.came.append((start, length))
             receiver.take(bytes(sent[start : start + length]))
+        return SHA256 if hashed and whole and self.hashes else None
 
 
 @pytest.fixture
@@ -74,13 +77,17 @@ def fetch(tmp_path):
 
 @pytest.mark.parametrize("wanted", [None, SHA256], ids=["computed there", "given"])
 def test_fetched(fetch, wanted):
-    result = fetch(Link(), wanted)
+    link = Link()
+    result = fetch(link, wanted)
+    assert link.hashed == 0, "it is read there once"
     assert (result["changed"], result["sha256"], result["resumed_at"]) == (True, SHA256, 0)
     assert (result["wire_bytes"], result["kept_bytes"], result["repaired_bytes"]) == (len(CONTENT), 0, 0)
 
 
 def test_what_an_earlier_run_left_is_kept(fetch):
-    result = fetch(Link(), part=CONTENT[: CHUNK + 5])
+    link = Link()
+    result = fetch(link, part=CONTENT[: CHUNK + 5])
+    assert link.hashed == 1
     assert result["resumed_at"] == result["kept_bytes"] == CHUNK + 5
     assert result["wire_bytes"] == len(CONTENT) - CHUNK - 5
 

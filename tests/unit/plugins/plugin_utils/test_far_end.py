@@ -69,6 +69,17 @@ def test_send_from_an_offset(path, python, offset):
     assert sent(far, (offset, len(CONTENT) - offset)) == CONTENT[offset:]
 
 
+@pytest.mark.parametrize("ranges", [[(0, len(CONTENT))], [(3, 10), (65536, 65537)]])
+def test_send_and_hash_in_one(path, python, ranges):
+    far = _far_end.FarEnd(path, python)
+    printed = subprocess.check_output(["/bin/sh", "-c", far.send(ranges, hashed=True)], stdin=subprocess.DEVNULL)
+    data = b"".join(CONTENT[start : start + length] for start, length in ranges)
+    assert printed.startswith(data)
+    rest = printed[len(data) :].decode()
+    assert _far_end.read_stat(rest) == _far_end.read_stat(reply(far.stat())["stdout"])
+    assert _far_end.read_hash(rest) == (hashlib.sha256(data).hexdigest() if python else None)
+
+
 def test_send_several_ranges(path, python):
     far = _far_end.FarEnd(path, python)
     expected = CONTENT[3:13] + CONTENT[65536:131073] + CONTENT[140000:140001]

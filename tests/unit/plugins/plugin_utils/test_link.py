@@ -26,7 +26,7 @@ class Action:
         self.tries = []
 
     def stream(self, action, way, command, take, stall, block=None):
-        verb = re.search(r"(stat|hashes|hash|send) (\S+) (?:'([^']*)'|(\S*)) \d+$", command)
+        verb = re.search(r"(stat|hashes|hash|send-hashed|send) (\S+) (?:'([^']*)'|(\S*)) \d+$", command)
         self.tries.append((way, verb[1], verb[3] or verb[4]))
         step = self.script.pop(0) if self.script else None
         if isinstance(step, Exception):
@@ -56,7 +56,7 @@ def fetch(tmp_path, monkeypatch):
     action = Action()
     monkeypatch.setattr(_link._ways, "stream", action.stream)
 
-    def run(*script, retries=3, limit=None, python=sys.executable):
+    def run(*script, retries=3, limit=None, python=sys.executable, hashed=False):
         action.script = list(script)
         given = {"retries": retries, "stall_timeout": 1, "bandwidth_limit": limit}
         link = _link.Link(action, "web1", str(source), _far_end.FarEnd(str(source), python), given, "web1: a")
@@ -65,7 +65,7 @@ def fetch(tmp_path, monkeypatch):
             if receiver.there:
                 link.compare(receiver, receiver.there)
             run.missing = list(receiver.missing)
-            link.fetch(receiver)
+            run.said = link.fetch(receiver, hashed)
             with open(place.part, "rb") as stream:
                 assert stream.read() == CONTENT
             assert receiver.sha256() == SHA256
@@ -94,6 +94,22 @@ def test_at_once(fetch):
     assert fetch.tries == [("ssh-own", "send", rest(0))]
     # What the file is after it was read comes along.
     assert _far_end.read_stat(receiver.rest.decode()) == link.stat()[0]
+
+
+def test_the_hash_comes_along(fetch):
+    fetch(hashed=True)
+    assert fetch.tries == [("ssh-own", "send-hashed", rest(0))] and fetch.said == SHA256
+
+
+@pytest.mark.parametrize("script, verbs", [
+    ([], ["send-hashed"]),
+    ([100001], ["send-hashed", "send"]),
+    ([_ways.Refused("no")], ["send-hashed", "send-hashed"]),
+])  # fmt: skip
+def test_the_hash_is_said_only_of_what_came_in_one_go(fetch, script, verbs):
+    fetch(*script, hashed=True)
+    assert [verb for _way, verb, _span in fetch.tries] == verbs
+    assert fetch.said == (None if "send" in verbs else SHA256)
 
 
 def test_a_broken_link_is_taken_up_at_the_byte(fetch):
