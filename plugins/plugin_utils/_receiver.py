@@ -16,6 +16,8 @@ from ansible_collections.savedump.toolkit.plugins.module_utils._adapter import i
 display = Display()
 
 _BLOCK = 1 << 20
+# Behind what comes, on its way to the disk.
+_SEND_OFF = 16 << 20
 # After the file's bytes the far end prints one line of its own.
 REST_KEPT = 4096
 _FIRST_WORD_S, _LONGEST_SILENCE_S = 10, 320
@@ -40,6 +42,7 @@ class Receiver:
         """What came beyond the bytes that were asked for."""
         self._descriptor = descriptor
         self._due = 0
+        self._sent_off = 0
         self._digest, self._hashed = hashlib.sha256(), 0
         there = os.fstat(descriptor).st_size
         if there > size:
@@ -80,6 +83,14 @@ class Receiver:
         while data:
             written = os.pwrite(self._descriptor, data, offset)
             offset, data = offset + written, data[written:]
+        self._send_off(offset)
+
+    def _send_off(self, end):
+        """What was written goes to the disk while the rest comes: else the end would wait for all of it. Linux begins
+        to write what it is told will not be needed (mm/fadvise.c); what is not written yet stays in memory."""
+        if end - self._sent_off >= _SEND_OFF and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._descriptor, self._sent_off, end - self._sent_off, os.POSIX_FADV_DONTNEED)
+            self._sent_off = end
 
     def matches(self, offset, length, sha256):
         """Whether these bytes are here. Those at the beginning count for the digest of the whole at once."""

@@ -41,6 +41,17 @@ def test_in_order(part):
     assert is_whole(receiver) and receiver.wire == len(CONTENT) and receiver.rest == b""
 
 
+def test_it_goes_to_the_disk_while_the_rest_comes(part, monkeypatch):
+    told = []
+    monkeypatch.setattr(_receiver, "_SEND_OFF", 100000)
+    monkeypatch.setattr(os, "posix_fadvise", lambda _descriptor, at, size, _advice: told.append((at, size)))
+    receiver = part()
+    receiver.asked(1)
+    for at in range(0, len(CONTENT), 70000):
+        receiver.take(CONTENT[at : at + 70000])
+    assert is_whole(receiver) and told == [(0, 140000), (140000, 140000)]
+
+
 def test_what_comes_beyond_the_end_is_not_of_the_file(part):
     receiver = part()
     receiver.asked(1)
