@@ -221,8 +221,8 @@ def test_a_sender_that_stands_still_is_left(newest):
             lambda: newest.fetch(host, "/root/big", bandwidth_limit="4M", stall_timeout=2, retries=1)
         ) as running:
             until(lambda: came(newest, host) > 2 << 20, running)
-            host.run("pkill -STOP -f '[s]end /root/big'")
-        host.run("pkill -KILL -f '[s]end /root/big'", check=False)
+            host.run("pkill -STOP -f '[s]end.* /root/big'")
+        host.run("pkill -KILL -f '[s]end.* /root/big'", check=False)
         assert running.result()["wire_bytes"] == 8 << 20
 
 
