@@ -208,7 +208,7 @@ def _check_build_id(entry: Entry, file: IO[bytes]) -> None:
 
 def _hash_file(entry: Entry) -> Optional[str]:
     """The SHA-256 of its member; None if that has more holes than are hashed."""
-    with _opened(entry) as file:
+    with Reading(entry.origin or ""), _opened(entry) as file:
         _check_build_id(entry, file)
         if entry.cuts:
             digest = sparse.digest_of(kept(entry), entry.size, _cut_chunks(entry, file))

@@ -250,13 +250,14 @@ def test_another_file_of_the_same_size_and_time_is_noticed(host, content):
     assert os.listdir(host.out) == []
 
 
-def test_file_that_the_disk_does_not_give_is_named():
+@pytest.mark.parametrize("proof", [{}, {"matched_by": "build-id", "build_id": b"\x11" * 20}])
+def test_file_that_the_disk_does_not_give_is_named(proof):
     mem = "/proc/self/mem"  # its first page cannot be read
     dump = Dump(
         path="core", size=4, stored_size=4, compression=None, kind="core", machine="x86_64", bits=64, endian="little",
         os="linux", complete=True, incomplete_why=None, process=None, modules=(), identity="0" * 16, mtime_ns=0,
     )  # fmt: skip
-    entry = Entry(path="lib", role="library", size=0, origin=mem, mtime_ns=os.stat(mem).st_mtime_ns)
+    entry = Entry(path="lib", role="library", size=0, origin=mem, mtime_ns=os.stat(mem).st_mtime_ns, **proof)
     plan = Plan(name="archive-core", dump=dump, findings=Findings(files=()), entries=(entry,))
     with pytest.raises(OSError, match="Input/output error: '%s'" % mem):
         archive.digests_of(plan)
