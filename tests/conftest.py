@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What holds for all tests: how they are spread over processors, and the loop of the quick ones."""
 
+import functools
 import os
 import signal
 import sys
@@ -49,12 +50,18 @@ def pytest_xdist_make_scheduler(config, log):
 
         def _split_scope(self, nodeid):
             name = nodeid.split("::")[0]
-            with open(os.path.join(os.path.dirname(TESTS), name), encoding="utf-8") as stream:
-                if "support.fleet" in stream.read():
-                    return "hosts"
+            if _has_hosts(name):
+                return "hosts"
             return name if name.startswith("tests/integration/") else nodeid
 
     return Spread(config, log)
+
+
+@functools.lru_cache(maxsize=None)
+def _has_hosts(name):
+    """Whether the tests in this file of the checkout use a fleet's hosts."""
+    with open(os.path.join(os.path.dirname(TESTS), name), encoding="utf-8") as stream:
+        return "support.fleet" in stream.read()
 
 
 def pytest_collection_modifyitems(config, items):

@@ -99,7 +99,6 @@ class Link:
     def fetch(self, receiver, hashed=False):
         """Bring all that is missing. The SHA-256 of the whole, in hex, if that is to be ``hashed`` while it is read for
         sending, and came in one go; else None."""
-        sent_whole = False
 
         def take(data):
             _talk.go_on()
@@ -113,18 +112,16 @@ class Link:
             self._progress.at("fetched", receiver.size - receiver.left, receiver.size)
 
         def step(way):
-            nonlocal sent_whole
             left = -1
             while receiver.missing and receiver.left != left:
                 left = receiver.left
-                sent_whole = left == receiver.size
-                self._go(way, receiver, take, hashed and sent_whole)
+                self._go(way, receiver, take, hashed and left == receiver.size)
             if receiver.missing:
                 raise _ways.Broken("it ended at byte %d of %d" % (receiver.missing[0][0], receiver.size))
 
         whole = in_bytes(receiver.size)
         self._persist(step, lambda: "%s of %s came before this" % (in_bytes(receiver.size - receiver.left), whole))
-        return _far_end.read_hash(receiver.rest.decode("ascii", "replace")) if sent_whole else None
+        return _far_end.read_hash(receiver.rest.decode("ascii", "replace"))
 
     def _go(self, way, receiver, take, hashed):
         if way == "copy":

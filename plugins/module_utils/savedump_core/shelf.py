@@ -119,13 +119,10 @@ class Shelf:
         for path in self._archives():
             try:
                 manifest = check.read_manifest(path)
-            except BadDump as error:
-                # Any other tar file may lie there, too.
-                if os.path.basename(path).startswith("archive-"):
-                    self._unread.append((path, _reason(path, error)))
-                continue
             except (SavedumpError, OSError) as error:
-                self._unread.append((path, _reason(path, error)))
+                # Any other tar file may lie there, too.
+                if not isinstance(error, BadDump) or os.path.basename(path).startswith("archive-"):
+                    self._unread.append((path, _reason(path, error)))
                 continue
             for build_id, copy in _copies(path, manifest):
                 found.setdefault(build_id, []).append(copy)

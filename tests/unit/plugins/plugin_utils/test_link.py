@@ -102,7 +102,6 @@ def test_the_hash_comes_along(fetch):
 
 
 @pytest.mark.parametrize("script, verbs", [
-    ([], ["send-hashed"]),
     ([100001], ["send-hashed", "send"]),
     ([_ways.Refused("no")], ["send-hashed", "send-hashed"]),
 ])  # fmt: skip
