@@ -81,9 +81,11 @@ class Bash:
         self.typed("savedump() { printf '[%s]' \"$@\"; echo; }; source '%s'\n" % ("%s", completion))
 
     def typed(self, keys):
-        """What the terminal shows of these keys, up to the prompt of a mark that is typed after them."""
+        """What the terminal shows of these keys, up to the prompt that follows a mark typed after them: what is typed
+        before that prompt is edited by the kernel, to which TAB is a blank, and not by bash.
+        """
         os.write(self.terminal, keys.encode())
-        mark = b"end of %d" % len(keys)
+        mark = b"end of %d\r\n$ " % len(keys)
         os.write(self.terminal, b"\x15echo 'end of' %d\n" % len(keys))
         shown = b""
         while mark not in shown:
