@@ -71,7 +71,7 @@ def columns(stream: Any) -> int:
     """How wide the terminal is; 0 for anything else."""
     if not stream.isatty():
         return 0
-    if os.environ.get("COLUMNS", "").isdigit():
+    if os.environ.get("COLUMNS", "").isdecimal():
         return int(os.environ["COLUMNS"]) or 80
     try:
         return os.get_terminal_size(stream.fileno()).columns or 80

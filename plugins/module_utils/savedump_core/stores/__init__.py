@@ -14,7 +14,7 @@ from ..model import Json
 from ..sysroot import Sysroot
 from . import _crew, abrt, apport, core_dump_handler, core_pattern, given, kdump, pstore, systemd_coredump
 from .filters import Filters, keeps, too_old
-from .place import Log, Looked, Spotted, Told, text_of
+from .place import Log, Looked, Spotted, Told, number, text_of
 
 # The kernel's own setting is asked first: it says where the next core will go. Then those that cores are handed to,
 # by how many hosts have them; then where kernels' dumps go; and last where there is a log at most. A file that lies in
@@ -28,6 +28,9 @@ Describe = Callable[[str, bool], Optional[Json]]
 OSError."""
 
 _MAX_PASSWD = 1 << 20
+# Names and files can tell any number; of one past this, which dumps/kdump.py does not believe either, localtime() may
+# raise OverflowError.
+_YEAR_2500_NS = (1 << 34) * 10**9
 
 
 class FindReport(NamedTuple):
@@ -187,6 +190,8 @@ class Search:
         process = facts.get("process")
         brief = not process or None not in (process["signal"], process["executable"], process["uid"], process["comm"])
         told = spotted.tell(path, brief) if spotted.tell is not None else Told()
+        if told.when_ns is not None and told.when_ns >= _YEAR_2500_NS:
+            told = told._replace(when_ns=None)
         kernel = facts.get("kernel") or {}
         crash_time = kernel.get("crash_time")
         entry = dict(
@@ -292,6 +297,7 @@ def _users(sysroot: Sysroot) -> Dict[int, str]:
     users: Dict[int, str] = {}
     for line in text.splitlines():
         fields = line.split(":")
-        if len(fields) > 2 and fields[2].isdigit():
-            users.setdefault(int(fields[2][:10]), fields[0])
+        uid = number(fields[2]) if len(fields) > 2 else None
+        if uid is not None:
+            users.setdefault(uid, fields[0])
     return users

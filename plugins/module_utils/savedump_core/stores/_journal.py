@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the journal tells of crashes: one call of journalctl for all of them, where it is there.
 
-COREDUMP_ENVIRON and the like are not asked for: environments hold passwords (systemd-coredump(8), journal fields).
+COREDUMP_ENVIRON and the like are not asked for: environments hold passwords (systemd-coredump(8), journal fields). A
+journalctl that cannot be asked for some fields only, older than systemd 236, prints them all; they are not kept.
 """
 
 import json
 import os
 import time
-from typing import IO, Any, Dict, Iterator, List, Optional
+from typing import IO, Any, Dict, Generator, Iterator, List, Optional
 
 from ..sysroot import Sysroot
 
 # SD_MESSAGE_COREDUMP (systemd, sd-messages.h).
 _MESSAGE = "fc2e22bc6ee647b6b90729ab34a250b1"
+_ONLY = "--output-fields="
 _FIELDS = (
     "COREDUMP_FILENAME", "COREDUMP_PID", "COREDUMP_UID", "COREDUMP_GID", "COREDUMP_SIGNAL", "COREDUMP_TIMESTAMP",
     "COREDUMP_COMM", "COREDUMP_EXE", "COREDUMP_CMDLINE", "COREDUMP_HOSTNAME", "COREDUMP_UNIT", "COREDUMP_USER_UNIT",
@@ -24,7 +26,9 @@ INSIDE = "INSIDE"
 """A field of a Crash whose core is in the journal."""
 # What two years of a host that crashes every hour leave. A journal on a slow disk may take long to search.
 MAX_ENTRIES, TIMEOUT_S = 20000, 20.0
-_MAX_LINE = 1 << 16
+# With all fields: some forty, of which none is printed that has 4096 bytes or more (logs-show.c, JSON_THRESHOLD); one
+# that is no UTF-8 takes five letters for each byte.
+_MAX_LINE = 1 << 18
 
 Crash = Dict[str, str]
 """The fields of one entry, without COREDUMP_."""
@@ -36,6 +40,14 @@ def crashes(sysroot: Sysroot) -> Iterator[Crash]:
     arguments = _arguments(sysroot)
     if arguments is None:
         return
+    deadline = time.monotonic() + TIMEOUT_S
+    if not (yield from _run(arguments, deadline)):
+        # One that does not know the option says so and prints nothing.
+        yield from _run([word for word in arguments if not word.startswith(_ONLY)], deadline)
+
+
+def _run(arguments: List[str], deadline: float) -> Generator[Crash, None, bool]:
+    """Returns False if journalctl failed before it printed anything."""
     import select  # dear, and not needed where no journal is
     import subprocess
 
@@ -44,11 +56,16 @@ def crashes(sysroot: Sysroot) -> Iterator[Crash]:
         env=dict(os.environ, LC_ALL="C", SYSTEMD_PAGER=""), bufsize=0,
     )  # fmt: skip
     output: Any = process.stdout
+    printed = False
     try:
-        for line in _lines(output, select.select, time.monotonic() + TIMEOUT_S):
+        for line in _lines(output, select.select, deadline):
+            printed = True
             crash = _crash(line)
             if crash:
                 yield crash
+        return printed or process.wait(max(0.0, deadline - time.monotonic())) == 0
+    except subprocess.TimeoutExpired:
+        return True
     finally:
         process.kill()
         output.close()
@@ -62,7 +79,7 @@ def _arguments(sysroot: Sysroot) -> Optional[List[str]]:
     if program is None:
         return None
     words = [program, "--quiet", "--no-pager", "--output=json", "--reverse", "--lines=%d" % MAX_ENTRIES]
-    words.append("--output-fields=" + ",".join(_FIELDS + (_CORE,)))
+    words.append(_ONLY + ",".join(_FIELDS + (_CORE,)))
     if sysroot.root != "/":
         try:
             where = sysroot.resolve("/var/log/journal").host_path

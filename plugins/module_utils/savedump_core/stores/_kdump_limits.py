@@ -89,8 +89,8 @@ def _number(text: str) -> int:
 
 def _version(name: str) -> Tuple[object, ...]:
     """As sort -V orders them, near enough for dates."""
-    parts = re.findall(r"[0-9]{1,20}|[^0-9]", name)
-    return tuple((part.isdigit(), int(part) if part.isdigit() else part) for part in parts)
+    parts = ((re.match("[0-9]", part), part) for part in re.findall(r"[0-9]{1,20}|[^0-9]", name))
+    return tuple((is_number is not None, int(part) if is_number else part) for is_number, part in parts)
 
 
 def _expires(top: str, going: Dict[str, str], days: Optional[int], rules: Tmpfiles, path: str) -> Optional[Json]:

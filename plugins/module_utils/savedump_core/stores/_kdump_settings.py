@@ -64,7 +64,8 @@ def _kdump_utils(sysroot: Sysroot) -> Iterator[Target]:
             continue
         value = words[1].strip()
         if words[0] == "path":
-            path = value
+            # Both are put behind the mount point as they stand, with a slash between.
+            path = value if value.startswith("/") else "/" + value
         elif words[0] in _FILE_SYSTEMS + ("raw", "ssh", "net"):
             kind, spec = words[0], value
         elif words[0] == "dracut_args" and "--mount" in value:
@@ -73,10 +74,13 @@ def _kdump_utils(sysroot: Sysroot) -> Iterator[Target]:
     if kind in ("ssh", "net"):
         yield Target(None, where, _ELSEWHERE)
     elif kind == "raw":
-        yield Target(None, where, "a bare device, which is not read: kdumpctl saves the dump on it at the next start")
+        why = "a bare device, which is not read: kdumpctl saves the dump that lies on it in %s at the next start" % path
+        yield Target(None, where, why)
     elif kind:
         yield _mounted(sysroot, spec, path, where)
-    else:
+    # Besides: what lay on a bare device, and what failure_action (older: default) dump_to_rootfs saved when the target
+    # failed. "/" is not searched for what is only perhaps there.
+    if not kind or path.strip("/"):
         yield from _folder(path, at)
 
 
@@ -89,7 +93,9 @@ def _suse(sysroot: Sysroot) -> Iterator[Target]:
             yield from _folder(rest if colon else url, at)
         else:
             # The URL may hold a password.
-            yield Target(None, "%s: %s %s" % (at, scheme, _host_of(url)), _ELSEWHERE)
+            where = "%s: %s %s" % (at, scheme, _host_of(url))
+            folder = _nfs_folder(sysroot, url) if scheme == "nfs" else None
+            yield Target(folder, where, "" if folder else _ELSEWHERE)
 
 
 _ELSEWHERE = "dumps go to that host: look there"
@@ -124,11 +130,31 @@ def _mounted(sysroot: Sysroot, spec: str, path: str, where: str) -> Target:
     key, equals, value = spec.partition("=")
     device = "/dev/disk/%s/%s" % (_BY_NAME.get(key, ""), value.strip('"')) if equals else spec
     names.update(_real(sysroot, device))
+    for mounted, point in _mounts(sysroot):
+        if mounted in names or names.intersection(_real(sysroot, mounted)):
+            return Target(os.path.join(point, path.lstrip("/")), where)
+    return Target(None, where, "not mounted here: mount it, and give the path")
+
+
+def _nfs_folder(sysroot: Sysroot, url: str) -> Optional[str]:
+    """Where nfs://HOST/PATH lies here, if HOST's PATH or a folder above it is mounted: the nearest one counts."""
+    host = _host_of(url)
+    path = "/" + urlsplit(url).path.strip("/") if host else ""
+    folder, nearest = None, 0
+    for mounted, point in _mounts(sysroot):
+        server, colon, export = mounted.partition(":/")
+        above = "/" + export.strip("/") + "/" if export.strip("/") else "/"
+        if colon and server.strip("[]").lower() == host and (path + "/").startswith(above) and len(above) >= nearest:
+            folder, nearest = os.path.join(point, path[len(above) :]), len(above)
+    return folder
+
+
+def _mounts(sysroot: Sysroot) -> Iterator[Tuple[str, str]]:
+    """What is mounted, and where."""
     for line in _text(sysroot, "/proc/mounts", _MAX_MOUNTS).splitlines():
         fields = [re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal.group(1), 8)), f) for f in line.split(" ")]
-        if len(fields) > 2 and (fields[0] in names or names.intersection(_real(sysroot, fields[0]))):
-            return Target(os.path.join(fields[1], path.lstrip("/")), where)
-    return Target(None, where, "not mounted here: mount it, and give the path")
+        if len(fields) > 2:
+            yield fields[0], fields[1]
 
 
 def _real(sysroot: Sysroot, device: str) -> List[str]:

@@ -86,7 +86,8 @@ def doomed(kept: Iterable[Kept], limits: Quota, free: int) -> Tuple[Set[str], in
 def _settings(sysroot: Sysroot) -> Dict[str, str]:
     """MaxUse and KeepFree: the file of /etc before those of packages, then the drop-ins in the order of their names."""
     said: Dict[str, str] = {}
-    main = [text for text in (_text(sysroot, os.path.join(one, _NAME)) for one in reversed(_FOLDERS)) if text]
+    # An empty file hides those of packages, too.
+    main = [path for path in (os.path.join(one, _NAME) for one in reversed(_FOLDERS)) if _there(sysroot, path)]
     drop_ins: Dict[str, str] = {}
     for folder in _FOLDERS:
         below = os.path.join(folder, _NAME + ".d")
@@ -95,12 +96,19 @@ def _settings(sysroot: Sysroot) -> Dict[str, str]:
         except OSError:
             continue
         drop_ins.update((name, os.path.join(below, name)) for name in names if name.endswith(".conf"))
-    for text in main[:1] + [_text(sysroot, drop_ins[name]) for name in sorted(drop_ins)]:
-        for line in text.splitlines():
+    for path in main[:1] + [drop_ins[name] for name in sorted(drop_ins)]:
+        for line in _text(sysroot, path).splitlines():
             match = re.match(r"\s*(MaxUse|KeepFree)\s*=\s*(\S*)", line)
             if match:
                 said[match.group(1)] = match.group(2)
     return said
+
+
+def _there(sysroot: Sysroot, path: str) -> bool:
+    try:
+        return bool(sysroot.resolve(path))
+    except OSError:
+        return False
 
 
 def _text(sysroot: Sysroot, path: str) -> str:
@@ -111,6 +119,6 @@ def _text(sysroot: Sysroot, path: str) -> str:
 
 
 def _bytes(text: str) -> Optional[int]:
-    """Such as 5G; None for nothing, and for what is no size."""
-    match = re.match(r"([0-9]{1,18})(?:\.[0-9]+)?([KMGTPE]?)(?:iB|B)?\Z", text)
-    return int(match.group(1)) * _UNITS[match.group(2)] if match else None
+    """Such as 5G or 1.5G; None for nothing, and for what is no size."""
+    match = re.match(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)([KMGTPE]?)(?:iB|B)?\Z", text)
+    return int(float(match.group(1)) * _UNITS[match.group(2)]) if match else None

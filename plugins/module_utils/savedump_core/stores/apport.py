@@ -8,7 +8,7 @@ import os
 import re
 import time
 from functools import partial
-from typing import Dict, Iterator, List, Optional, Tuple, Union
+from typing import Dict, Iterator, List, Optional, Set, Tuple, Union
 
 from ..model import Json
 from ..sysroot import Refused, Sysroot, regular_file
@@ -154,14 +154,25 @@ def _cores(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted]]:
     except OSError as error:
         yield Looked(NAME, where, error.strerror or str(error))
         return
-    by_user: Dict[str, int] = {}
-    expires = partial(_core_expires, by_user, Tmpfiles(sysroot))
-    for name in names:
-        match = _CORE.match(name)
-        if match:
-            by_user[match.group("uid")] = by_user.get(match.group("uid"), 0) + 1
-            yield Spotted(os.path.join(where, name), tell=_tell_by_name, expires=expires)
+    paths = [os.path.join(where, name) for name in names if _CORE.match(name)]
+    expires = partial(_core_expires, _crowded_out(paths), Tmpfiles(sysroot))
+    for path in paths:
+        yield Spotted(path, tell=_tell_by_name, expires=expires)
     yield Looked(NAME, where, "")
+
+
+def _crowded_out(paths: List[str]) -> Set[str]:
+    """Those that apport deletes before it writes the user's next core (clean_core_directory): the oldest."""
+    by_user: Dict[str, List[Tuple[int, str]]] = {}
+    for path in paths:
+        match = _CORE.match(os.path.basename(path))
+        try:
+            mtime_ns = os.lstat(path).st_mtime_ns
+        except OSError:
+            continue
+        if match:
+            by_user.setdefault(match.group("uid"), []).append((mtime_ns, path))
+    return {path for cores in by_user.values() for _mtime, path in sorted(cores)[: 1 - _CORES_PER_USER]}
 
 
 def _tell_by_name(path: str, brief: bool) -> Told:
@@ -169,10 +180,9 @@ def _tell_by_name(path: str, brief: bool) -> Told:
     return Told(pid=number(match.group("pid")), uid=number(match.group("uid"))) if match else Told()
 
 
-def _core_expires(by_user: Dict[str, int], rules: Tmpfiles, path: str) -> Optional[Json]:
-    match = _CORE.match(os.path.basename(path))
+def _core_expires(crowded_out: Set[str], rules: Tmpfiles, path: str) -> Optional[Json]:
     crowded: Optional[Json] = None
-    if match and by_user.get(match.group("uid"), 0) >= _CORES_PER_USER:
+    if path in crowded_out:
         why = "apport keeps %d cores of a user: the oldest goes at the next crash" % _CORES_PER_USER
         crowded = {"at": None, "why": why}
     return sooner(rules.expires(path), crowded)

@@ -97,7 +97,8 @@ def _info(path: str) -> Dict[str, str]:
     try:
         text = zlib.decompressobj(-15).decompress(data, _MAX_INFO) if method == 8 else data[:packed]
         found: Any = json.loads(text.decode("utf-8", "replace"))
-    except (zlib.error, ValueError):
+    except (zlib.error, ValueError, RecursionError):
+        # RecursionError: brackets, nested deeper than json goes.
         return {}
     if not isinstance(found, dict):
         return {}

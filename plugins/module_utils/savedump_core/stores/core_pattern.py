@@ -12,7 +12,7 @@ from functools import partial
 from typing import Callable, Iterator, List, Optional, Pattern, Set, Tuple, Union
 
 from ..model import Json
-from ..sysroot import Sysroot
+from ..sysroot import Refused, Sysroot, regular_file
 from ._tmpfiles import Tmpfiles
 from .place import Looked, Spotted, Told, folder, number
 
@@ -21,10 +21,16 @@ NAME = "core_pattern"
 # What the kernel prints for each letter. Names have "!" for "/"; a letter that it does not know prints nothing. %F, a
 # descriptor for a program, comes with 6.16.
 _NUMBERS, _NAMES = "pPiIugstdcCF", "hefE"
+# How long those can be: TASK_COMM_LEN and __NEW_UTS_LEN; the other two at most as long as the core's own name. Without
+# a bound, a name of many dots takes seconds to be told from a core's, for each dot may end each of them.
+_NUMBER = "[0-9]{1,20}"
+_LONGEST = {"e": 15, "h": 64, "f": 255, "E": 255}
 # Those that say something of the process, as fields of Told. %p is the number in the process's own namespace, as the
 # core has it.
 _TELLING = {"p": "pid", "P": "host_pid", "u": "uid", "g": "gid", "s": "signal", "t": "when", "h": "host", "E": "exe"}
 _CUSTOMARY = ("/", "/root", "/tmp", "/var/tmp", "/var/crash", "/var/core", "/var/cores", "/cores")
+# include/linux/binfmts.h, CORENAME_MAX_SIZE, with its zero byte.
+_MAX_PATTERN = 128
 _COMPRESSED = r"(?:\.zst|\.lz4|\.xz|\.gz|\.bz2)?"
 
 # Programs that cores are handed to, and who looks where they put them.
@@ -43,14 +49,17 @@ def entries(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted, str]]:
         yield Looked(NAME, pattern, _handed_to(pattern))
         return
     expires = Tmpfiles(sysroot).asked()
-    if not pattern.startswith("/"):
+    # A relative one may have folders, too, which lie in the working directory.
+    beneath = pattern if pattern.startswith("/") else "/" + pattern
+    where, recursive = _fixed_folder(beneath)
+    regex = regex_of(os.path.relpath(beneath, where))
+    if beneath != pattern:
         yield Looked(NAME, pattern, "relative: each core lies in its process's working directory")
-        regex = regex_of(pattern)
-        for where in _working_folders(sysroot):
-            yield from _in_folder(where, regex, False, expires)
+        # One that begins with a letter's folder (%e/core) would mean all that lies below "/".
+        recursive = recursive and where != "/"
+        for folder_there in _working_folders(sysroot, where):
+            yield from _in_folder(folder_there, regex, recursive, expires)
         return
-    where, recursive = _fixed_folder(pattern)
-    regex = regex_of(os.path.relpath(pattern, where))
     try:
         host = sysroot.resolve(where).host_path
     except OSError as error:
@@ -62,9 +71,9 @@ def entries(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted, str]]:
 def pattern_of(sysroot: Sysroot) -> str:
     """kernel.core_pattern; the kernel's default where it cannot be read."""
     try:
-        with open(sysroot.host_path("/proc/sys/kernel/core_pattern"), "rb") as file:
-            return os.fsdecode(file.read(4096)).rstrip("\n") or "core"
-    except OSError:
+        with regular_file(sysroot.resolve("/proc/sys/kernel/core_pattern").host_path) as file:
+            return os.fsdecode(file.read(_MAX_PATTERN)).rstrip("\n") or "core"
+    except (OSError, Refused):
         return "core"
 
 
@@ -74,22 +83,28 @@ def regex_of(pattern: str) -> "Pattern[str]":
     parts: List[str] = []
     groups: Set[str] = set()
     with_pid = False
+    tail = ""
     pieces = re.findall(r"%.|[^%]+", pattern, re.DOTALL)
     for piece in pieces:
         letter = piece[1:] if piece[0] == "%" else ""
         if not letter:
             parts.append(re.escape(piece))
+            tail += parts[-1]
         elif letter == "%":
             parts.append("%")
+            tail += "%"
         elif letter in _NUMBERS + _NAMES:
             with_pid = with_pid or letter == "p"
-            body = "[0-9]+" if letter in _NUMBERS else "[^/]*"
+            body = _NUMBER if letter in _NUMBERS else "[^/]{0,%d}" % _LONGEST[letter]
+            tail = tail + body if letter in _NUMBERS else ""
             group = _TELLING.get(letter, "")
             parts.append("(?P<%s>%s)" % (group, body) if group and group not in groups else body)
             groups.add(group)
     # core_uses_pid appends ".PID" to a pattern without %p.
     uses_pid = "" if with_pid else r"(?:\.(?P<%s>[0-9]+))?" % ("pid" if "pid" not in groups else "other_pid")
-    return re.compile("".join(parts) + uses_pid + _COMPRESSED + r"\Z", re.DOTALL)
+    # What has not even the end of a core's name is told by that, before names are tried at every length.
+    end = "(?=.*%s%s%s\\Z)" % (tail, "" if with_pid else r"(?:\.[0-9]+)?", _COMPRESSED) if tail else ""
+    return re.compile(end + "".join(parts) + uses_pid + _COMPRESSED + r"\Z", re.DOTALL)
 
 
 def _tell(regex: "Pattern[str]", cut: int, path: str, brief: bool) -> Told:
@@ -140,7 +155,8 @@ def _fixed_folder(pattern: str) -> Tuple[str, bool]:
     return os.path.dirname(directory[: directory.index("%")]) or "/", True
 
 
-def _working_folders(sysroot: Sysroot) -> List[str]:
+def _working_folders(sysroot: Sysroot, below: str = "/") -> List[str]:
+    """Those that are there; of each, the folder `below` it."""
     folders = set(_CUSTOMARY)
     if sysroot.root == "/":
         for name in os.listdir("/proc"):
@@ -153,7 +169,7 @@ def _working_folders(sysroot: Sysroot) -> List[str]:
     found = []
     for path in sorted(folders):
         try:
-            where = sysroot.resolve(path).host_path.rstrip("/") or "/" if path.startswith("/") else ""
+            where = sysroot.resolve(path + below).host_path.rstrip("/") or "/" if path.startswith("/") else ""
         except OSError:
             continue
         if where and where not in found and os.path.isdir(where):

@@ -120,7 +120,7 @@ def _size_of(entry: Json) -> int:
 def signal_of(word: str) -> str:
     """SEGV, sigsegv and SIGSEGV are one."""
     word = word.strip().upper()
-    if word.isdigit():
+    if word.isdecimal():
         return str(int(word[:4]))
     if not re.match(r"[A-Z][A-Z0-9+]*\Z", word):
         raise UsageError("%r is no signal" % word, "write it as SIGSEGV or 11")

@@ -309,7 +309,7 @@ def limits_of(environ: Mapping[str, str]) -> Limits:
         ("DEBUGINFOD_MAXSIZE", ("max_bytes",)),
     ):
         text = environ.get(variable, "")
-        if text.isdigit() and int(text):
+        if text.isdecimal() and int(text):
             changes.update((field, int(text)) for field in fields)
     return limits._replace(**changes)  # type: ignore[arg-type]  # names are fields, values numbers
 

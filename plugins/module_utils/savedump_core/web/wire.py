@@ -206,7 +206,7 @@ class Answer:
     def number(self, name: str) -> Optional[int]:
         """The header of this name, if it is a number."""
         text = (self.headers.get(name) or "").strip()
-        return int(text) if text.isdigit() and len(text) < 20 else None
+        return int(text) if text.isdecimal() and len(text) < 20 else None
 
     def read(self, size: int) -> bytes:
         """At most so many bytes of the body, b"" at its end. Raises Broken or Down."""

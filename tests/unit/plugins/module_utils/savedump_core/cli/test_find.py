@@ -94,6 +94,22 @@ def test_filters(host):
     assert done.out == "" and "3 more dumps" in done.error
 
 
+def test_time_that_no_calendar_has(tmp_path):
+    """As names and small files tell it: of 20 digits, as many as a number of 64 bits has."""
+    far = "9" * 20
+    stores.put(tmp_path, "/proc/sys/kernel/core_pattern", "/cores/core.%p.%t")
+    core = elfwriter.process_core(pid=77).to_bytes()
+    paths = [stores.put(tmp_path, "/cores/core.1." + far, core), stores.abrt(tmp_path, core, time=far)]
+    paths.append(stores.composed(tmp_path, core, seconds=int(far)))
+    out = savedump("find", "--host-root", str(tmp_path), status=0).out
+    assert len(out.splitlines()) == 3 and all(path in out for path in paths)
+
+
+@pytest.mark.parametrize("seconds", [99999999999999999, 10**20])
+def test_file_of_a_year_that_no_calendar_has(seconds):
+    assert find._local_time(seconds * 10**9) == "????-??-?? ??:??"
+
+
 @pytest.mark.parametrize(
     "words, said",
     [

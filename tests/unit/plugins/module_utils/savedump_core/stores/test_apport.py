@@ -101,8 +101,13 @@ def test_cores_by_the_processs_own_limit(tmp_path):
     entries, _report = find(tmp_path)
     assert sorted(entry["path"] for entry in entries) == paths and not any(entry["expires"] for entry in entries)
     assert {entry["process"]["pid"] for entry in entries} == {1, 2, 3, 4} and entries[0]["process"]["uid"] == 1000
-    stores.put(tmp_path, name % (boot, 5), BARE)
-    assert all("next crash" in entry["expires"]["why"] for entry in find(tmp_path)[0])
+    for age, path in enumerate(paths):
+        os.utime(path, (stores.SECONDS - age, stores.SECONDS - age))
+    for pid, going in ((5, paths[3:]), (6, paths[2:])):
+        stores.put(tmp_path, name % (boot, pid), BARE)
+        stores.put(tmp_path, name.replace("1000", "1001") % (boot, pid), BARE)
+        expires = {entry["path"]: entry["expires"] for entry in find(tmp_path)[0] if entry["expires"]}
+        assert sorted(expires) == going and all("next crash" in one["why"] for one in expires.values())
 
 
 @pytest.mark.parametrize(

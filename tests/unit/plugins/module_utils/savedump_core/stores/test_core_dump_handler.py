@@ -2,6 +2,7 @@
 """Zip files of IBM's core-dump-handler, as its composer names and fills them."""
 
 import os
+import zipfile
 
 import pytest
 
@@ -30,6 +31,17 @@ def test_info_tells_what_the_core_does_not(tmp_path):
     assert (process["comm"], process["pid"], process["signal"]["number"], process["executable"]) == (
         "a-b", 12, 6, "/usr/bin/prog",
     )  # fmt: skip
+
+
+def test_info_that_is_nested_too_deep_tells_nothing(tmp_path):
+    at = stores.composed(tmp_path, CORE)
+    template = os.path.basename(at)[: -len(".zip")]
+    with zipfile.ZipFile(at, "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr(template + "-dump-info.json", "[" * 60000)
+        out.writestr(template + ".core", CORE)
+    (entry,), _report = find(tmp_path)
+    # The file's name has the time, too.
+    assert entry["crashed_ns"] == stores.SECONDS * 10**9 and entry["host"] is None
 
 
 def test_folder_by_core_pattern(tmp_path):

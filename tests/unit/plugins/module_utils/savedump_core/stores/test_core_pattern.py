@@ -63,6 +63,77 @@ def test_relative_pattern_looks_in_customary_folders_and_says_so(host):
     assert host.root + "/var/crash" in [one.where for one in looked]
 
 
+def test_relative_pattern_with_a_folder(host):
+    host.pattern("cores/core.%p")
+    expected = [host.put("/cores/core.1"), host.put("/var/tmp/cores/core.2")]
+    host.put("/var/tmp/core.3")
+    found, looked = host.entries()
+    assert found == expected
+    assert [one.where for one in looked[1:]] == [host.root + "/cores", host.root + "/var/tmp/cores"]
+
+
+def test_relative_pattern_with_a_folder_of_the_process(host):
+    host.pattern("cores/%e/core")
+    expected = [host.put("/tmp/cores/prog/core")]
+    host.put("/tmp/cores/core")
+    assert host.entries()[0] == expected
+
+
+def test_relative_folder_behind_a_link_stays_beneath_the_root(host, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "core.1").write_bytes(b"")
+    host.pattern("cores/core.%p")
+    at = host.put("/cores/core.1")
+    os.mkdir(host.root + "/tmp")
+    os.symlink(str(outside), host.root + "/tmp/cores")
+    assert host.entries()[0] == [at]
+
+
+def test_setting_that_is_a_fifo_is_not_waited_for(host):
+    host.pattern("/cores/core")
+    at = host.root + "/proc/sys/kernel/core_pattern"
+    os.unlink(at)
+    os.mkfifo(at)
+    # Else the test that fails would wait, too.
+    writer = os.open(at, os.O_RDWR)
+    os.write(writer, b"/cores/core\n" * 400)
+    try:
+        assert core_pattern.pattern_of(Sysroot(host.root)) == "core"
+    finally:
+        os.close(writer)
+
+
+def test_setting_behind_a_link_is_not_read_outside_the_root(host, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside") / "pattern"
+    outside.write_text("/outside/core\n")
+    host.pattern("/cores/core")
+    at = host.root + "/proc/sys/kernel/core_pattern"
+    os.unlink(at)
+    os.symlink(str(outside), at)
+    assert core_pattern.pattern_of(Sysroot(host.root)) == "core"
+    os.unlink(at)
+    host.put("/etc/pattern", b"/cores/core \n")
+    os.symlink("/etc/pattern", at)
+    assert core_pattern.pattern_of(Sysroot(host.root)) == "/cores/core "
+
+
+def test_setting_of_this_host_is_read_though_its_size_is_0():
+    with open("/proc/sys/kernel/core_pattern", encoding="utf-8") as file:
+        assert core_pattern.pattern_of(Sysroot("/")) == (file.read().rstrip("\n") or "core")
+
+
+@pytest.mark.parametrize(
+    "pattern, name, there",
+    [("%e", "e" * 15, True), ("%e", "e" * 16, False), ("%h", "h" * 64, True), ("%h", "h" * 65, False),
+     ("%f", "f" * 255, True), ("%f", "f" * 256, False), ("%E", "E" * 255, True), ("%E", "E" * 256, False),
+     ("%t", "1" * 20, True), ("%t", "1" * 21, False), ("core.%h-%e.%p", "core.box-a.b.12.zst", True),
+     ("core.%e.%h.%f.%E.%p", "core" + "." * 248 + "x", False), ("core.%e.%h.%f.%E.%p", "core....." + "1" * 20, True),
+     ("core.%e.%E", "core.prog.!bin!prog.12", True)],
+)  # fmt: skip
+def test_no_name_is_longer_than_the_kernels(pattern, name, there):
+    assert bool(core_pattern.regex_of(pattern).match(name)) is there
+
+
 @pytest.mark.parametrize(
     "pattern, who",
     [

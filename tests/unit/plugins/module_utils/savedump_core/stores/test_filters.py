@@ -92,7 +92,7 @@ def test_what_is_no_size(text):
         filters.size(text)
 
 
-@pytest.mark.parametrize("word", ["", "SIG SEGV", "1a", "*"])
+@pytest.mark.parametrize("word", ["", "SIG SEGV", "1a", "*", "\xb2"])
 def test_what_is_no_signal(word):
     with pytest.raises(UsageError, match="is no signal"):
         filters.signal_of(word)

@@ -55,8 +55,15 @@ def test_split_set_and_hard_links_are_one_dump(cores):
 def test_users_are_named_by_the_roots_own_passwd(tmp_path):
     stores.put(tmp_path, "/proc/sys/kernel/core_pattern", "/cores/core.%p")
     stores.put(tmp_path, "/cores/core.1", elfwriter.process_core(uid=4711).to_bytes())
-    stores.put(tmp_path, "/etc/passwd", "root:x:0:0:::\nshop:x:4711:4711:::\nlate:x:4711:1:::\n")
+    stores.put(tmp_path, "/etc/passwd", "root:x:0:0:::\nodd:x:\u00b2:::\nshop:x:4711:4711:::\nlate:x:4711:1:::\n")
     assert [entry["user"] for entry in api.find(sysroot=str(tmp_path)).entries] == ["shop"]
+
+
+@pytest.mark.parametrize("told, crashed_ns", [(1 << 34, None), ((1 << 34) - 1, ((1 << 34) - 1) * 10**9)])
+def test_time_that_nobody_lives_to_see_is_not_told(tmp_path, told, crashed_ns):
+    stores.put(tmp_path, "/proc/sys/kernel/core_pattern", "/cores/core.%p.%t")
+    stores.put(tmp_path, "/cores/core.1.%d" % told, elfwriter.process_core().to_bytes())
+    assert [entry["crashed_ns"] for entry in api.find(sysroot=str(tmp_path)).entries] == [crashed_ns]
 
 
 def test_dumps_come_one_at_a_time_and_what_was_looked_at_comes_after(cores):

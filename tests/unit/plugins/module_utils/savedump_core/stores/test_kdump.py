@@ -210,6 +210,52 @@ def test_mounted_target(host, conf, mounts, folder):
     assert host.of(Spotted) == [Spotted(path)]
 
 
+@pytest.mark.parametrize("target", ["raw /dev/vg/lv", "nfs vault:/export", "ssh kdump@vault", "ext4 LABEL=crash"])
+def test_folder_of_the_root_is_searched_besides_the_target(host, target):
+    """kdumpctl saves there what lay on a bare device, the crash kernel what the target did not take."""
+    host.put("/etc/kdump.conf", "%s\npath /dumps\nfailure_action dump_to_rootfs\n" % target)
+    path = host.put("/dumps/2026-11-23-07:02/vmcore")
+    assert host.of(Spotted) == [Spotted(path)]
+    said = host.outcomes()["/etc/kdump.conf: " + target]
+    assert ("in /dumps at the next start" in said) is target.startswith("raw")
+
+
+def test_whole_root_is_not_searched_besides_a_target(host):
+    host.put("/etc/kdump.conf", "nfs vault:/export\npath /\n")
+    host.put("/home/max/vmcore")
+    assert host.of(Spotted) == []
+
+
+def test_path_without_a_slash_is_below_the_root(host):
+    host.put("/etc/kdump.conf", "path dumps\n")
+    path = host.put("/dumps/127.0.0.1-2026-11-23-07:02:52/vmcore")
+    assert host.of(Spotted) == [Spotted(path)]
+
+
+@pytest.mark.parametrize(
+    "url, mounts, folder",
+    [
+        ("nfs://srv/export/dumps", "srv:/export/dumps /mnt/d nfs4 rw 0 0", "/mnt/d"),
+        ("nfs://me:secret@Srv:2049/export/dumps/", "srv:/ /all nfs4 rw 0 0\nsrv:/export /mnt/e nfs rw 0 0\n"
+         "srv:/exp /mnt/x nfs rw 0 0", "/mnt/e/dumps"),
+        ("nfs://srv/export/dumps", "srv:/ /all nfs4 rw 0 0\nother:/export /mnt/e nfs rw 0 0", "/all/export/dumps"),
+        ("nfs://[2001:db8::7]/export", "[2001:db8::7]:/export /mnt/6 nfs4 rw 0 0", "/mnt/6"),
+    ],
+)  # fmt: skip
+def test_mounted_share_of_suse(host, url, mounts, folder):
+    host.put("/etc/sysconfig/kdump", 'KDUMP_SAVEDIR="%s"\n' % url)
+    host.put("/proc/mounts", mounts + "\n")
+    path = host.put(folder + "/2026-11-23-07-02/vmcore")
+    assert host.of(Spotted) == [Spotted(path)]
+
+
+@pytest.mark.parametrize("mounts", ["other:/export /mnt nfs rw 0 0", "srv:/exp /mnt nfs rw 0 0"])
+def test_share_of_suse_that_is_not_mounted(host, mounts):
+    host.put("/etc/sysconfig/kdump", 'KDUMP_SAVEDIR="nfs://srv/export nfs://[srv/export"\n')
+    host.put("/proc/mounts", mounts + "\n")
+    assert host.outcomes()["/etc/sysconfig/kdump: nfs srv"].startswith("dumps go to that host")
+
+
 def test_links_lead_nowhere_out_of_the_sysroot(host, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside")
     (outside / "vmcore").write_text("secret")
@@ -275,6 +321,12 @@ class TestExpiry:
             host.put("/var/crash/%s/dump.202611230702" % name)
         assert self.doomed(host) == doomed
         assert all("KDUMP_NUM_DUMPS" in self.expires(host)[name]["why"] for name in doomed)
+
+    def test_folder_with_a_digit_that_is_no_number(self, host):
+        host.put("/etc/default/kdump-tools", "KDUMP_NUM_DUMPS=1\n")
+        host.put("/var/crash/202611230702/dump.202611230702")
+        os.mkdir(host.root + "/var/crash/2\u00b2")
+        assert self.doomed(host) == ["202611230702"]
 
     @pytest.mark.parametrize(
         "settings, doomed",

@@ -9,7 +9,9 @@ import pytest
 
 from savedump_core import api
 from savedump_core.stores import systemd_coredump
-from savedump_core.stores._systemd_settings import Kept, Quota, doomed
+from savedump_core.stores._systemd_settings import Kept, Quota, doomed, quota
+from savedump_core.stores._tmpfiles import Tmpfiles
+from savedump_core.sysroot import Sysroot
 from support import elfwriter, stores
 
 CORE = elfwriter.process_core(pid=77, comm=b"prog", signal=11, uid=1000).to_bytes()
@@ -145,6 +147,63 @@ class TestExpiry:
         self.rules(tmp_path, line, "zz.conf")
         assert self.expires(tmp_path) is None
 
+    @pytest.mark.parametrize(
+        "lines, days",
+        [
+            # A line with "!" is read at the start only.
+            ("d! /var/lib/systemd/coredump - - - 3d", None),
+            ("d! /var/lib/systemd/coredump - - - 3d\nd /var/lib - - - 10d", 10),
+            ("d /var/lib - - - 10d\nx! /var/lib/systemd/coredump", 10),
+            ("d /var/lib/systemd/coredump - - - 0", 0),
+            ("e /var/lib/system*/core* - - - 1d", 1),
+            ("e /var/lib/* - - - 1d", 1),
+            ("e /var/* - - - 1d\nd /var/lib/systemd - - - 2d", 2),
+            ("e /var/lib*/coredump - - - 1d", None),
+            # What has a line of its own is spared, but not what that line itself cleans.
+            ("d /var/lib/systemd/coredump - - - 3d\nx /var/lib/systemd/coredump", 3),
+            ("d /var/lib/systemd - - - 3d\nx /var/lib/systemd/coredump", None),
+            ("d /var/lib/systemd - - - 3d\nx /var/lib/systemd/coredump - - - 5d", 5),
+            ("d /var/lib/systemd - - - 3d\nX /var/lib/systemd/coredump", 3),
+            ("d /var/lib/systemd - - - m:3d\nX /var/lib/systemd/coredump", 3),
+            ("d /var/lib/systemd - - - 3d\nX /var/lib/systemd/coredump/core*", None),
+            ("d /var/lib/systemd - - - 3d\nx /var/lib/*", 3),
+            ("d /var/lib - - - 3d\nx /var/lib/*", None),
+            ("d /var/lib - - - 3d\nx /var/lib/core*", 3),
+            ("d /var/lib - - - 3d\nz /var/lib/systemd/coredump/core* 0600", None),
+            ("d /var/lib - - - 3d\nL /var/lib/systemd - - - - /srv", None),
+            ("d /var/lib - - - 3d\nL /var/lib/system* - - - - /srv", 3),
+            ("z /var/lib/systemd/coredump 0700\nd /var/lib/systemd/coredump - - - 3d", 3),
+            ("z /var/lib/systemd/core* 0700\ne /var/lib/systemd/core* - - - 3d", 3),
+        ],
+    )  # fmt: skip
+    def test_lines_together(self, tmp_path, lines, days):
+        self.rules(tmp_path, lines)
+        found = self.expires(tmp_path)
+        assert (found and found["at"]) == days
+
+    def test_age_of_nothing_is_the_next_run(self, tmp_path):
+        self.rules(tmp_path, "d /var/lib/systemd/coredump - - - 0")
+        assert "deletes it when it runs next" in self.expires(tmp_path)["why"]
+
+    @pytest.mark.parametrize(
+        "line, goes",
+        [("D /var/lib", True), ("D! /var/lib/systemd", True), ("R /var/lib/system*", True),
+         ("r! /var/lib/systemd/coredump/core.*", True), ("R /var/*/coredump", False), ("D /var/lib/other", False),
+         ("D /var/lib/*", False)],
+    )  # fmt: skip
+    def test_what_goes_when_the_system_starts(self, tmp_path, line, goes):
+        at = stores.systemd(tmp_path, CORE, suffix="")
+        self.rules(tmp_path, line)
+        (entry,), _report = find(tmp_path)
+        why = "systemd-tmpfiles deletes it when the system starts (/usr/lib/tmpfiles.d/systemd.conf)"
+        assert entry["path"] == at and entry["expires"] == ({"at": None, "why": why} if goes else None)
+
+    def test_pattern_matches_no_dot_that_begins_a_name(self, tmp_path):
+        self.rules(tmp_path, "d /var/lib - - - 3d\nz /var/lib/*")
+        expires = Tmpfiles(Sysroot(str(tmp_path))).expires
+        assert expires(stores.put(tmp_path, "/var/lib/core")) is None
+        assert "3d" in expires(stores.put(tmp_path, "/var/lib/.core"))["why"]
+
     def test_nobody_applies_the_rules_where_systemd_is_not(self, tmp_path):
         stores.put(tmp_path, "/usr/lib/tmpfiles.d/systemd.conf", "d /var/lib/systemd/coredump - - - 3d\n")
         assert self.expires(tmp_path) is None
@@ -161,6 +220,24 @@ class TestExpiry:
         kept = 20480 // blocks
         assert doomed_ones == sorted(paths[: 3 - kept], reverse=True)
         assert "MaxUse" in entries[-1]["expires"]["why"] and entries[-1]["expires"]["at"] is None
+
+    def limit(self, root):
+        return quota(Sysroot(str(root)), str(root)).max_use
+
+    @pytest.mark.parametrize(
+        "text, size",
+        [("1.9M", 1992294), ("1.5K", 1536), ("0.5GiB", 1 << 29), ("4096", 4096), ("3T", 3 << 40), ("0", None)],
+    )
+    def test_size(self, tmp_path, text, size):
+        stores.put(tmp_path, "/etc/systemd/coredump.conf", "[Coredump]\nMaxUse=%s\n" % text)
+        assert self.limit(tmp_path) == size
+
+    def test_empty_file_of_the_host_hides_that_of_the_package(self, tmp_path):
+        unset = self.limit(tmp_path)
+        stores.put(tmp_path, "/usr/lib/systemd/coredump.conf", "[Coredump]\nMaxUse=20K\n")
+        assert self.limit(tmp_path) == 20480
+        stores.put(tmp_path, "/etc/systemd/coredump.conf", "")
+        assert self.limit(tmp_path) == unset
 
 
 def test_oldest_of_the_user_with_most_goes_first():
