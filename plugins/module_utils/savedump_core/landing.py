@@ -21,6 +21,8 @@ _BLOCK = 1 << 20
 _STRANGE = re.compile(r"[^A-Za-z0-9._+@=-]")
 # NAME_MAX is 255 on every file system that matters; the rest is for ".part" and the digest.
 _LONGEST = 200
+# What is not finished yet is called by its name and one of these.
+_UNFINISHED = (".part", ".copy")
 _SUFFIX = re.compile(r"(?:\.tar)?(?:\.[A-Za-z]{1,4})?\Z")
 
 
@@ -49,12 +51,14 @@ def landing(dest: str, host: str, source: str) -> Landing:
 def safe_name(name: str) -> str:
     """``name`` as one harmless file name.
 
-    Only letters, digits and ``._+@=-`` stay, and no dot or dash in front. A name that had to be changed gets eight hex
-    digits of its SHA-256 before its suffix, so that two names never become one.
+    Only letters, digits and ``._+@=-`` stay, no dot or dash in front, and no end that another file's .part has. A name
+    that had to be changed gets eight hex digits of its SHA-256 before its suffix, so that two names never become one.
     """
     safe = _STRANGE.sub("_", name)[:_LONGEST]
     if safe[:1] in ("", ".", "-"):
         safe = "_" + safe
+    if safe.endswith(_UNFINISHED):
+        safe += "_"
     if safe == name:
         return safe
     return _marked(safe, hashlib.sha256(os.fsencode(name)).hexdigest()[:8])

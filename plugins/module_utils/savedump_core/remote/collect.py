@@ -288,7 +288,7 @@ class _Host:
 
     def _find(self, session: Session) -> Json:
         options = self._options
-        return answers.check_report(session.find(options.paths, options.search.sysroot, options.filters))
+        return session.find(options.paths, options.search.sysroot, options.filters)
 
     def _stream(self, session: Session, path: str) -> Streamed:
         options = self._options

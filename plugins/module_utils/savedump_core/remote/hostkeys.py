@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import os
 import re
-from typing import FrozenSet, Iterable, List, NamedTuple, Tuple
+from typing import FrozenSet, Iterable, List, NamedTuple, Optional, Tuple
 
 from ..errors import cannot_write
 
@@ -59,14 +59,18 @@ def known(name: str, files: Iterable[str]) -> Known:
     return Known(keys=tuple(keys), revoked=frozenset(revoked), where=tuple(where), by_authority=authority)
 
 
-def verdict(known_keys: Known, key: bytes) -> str:
+def verdict(known_keys: Known, key: bytes, without_port: Optional[Known] = None) -> str:
     """SAME, NEW, CHANGED or REVOKED. Stricter than ssh: a key of another type than the known ones is CHANGED, too, for
-    the known types are asked for first."""
+    the known types are asked for first. `without_port` is what is known by the plain name."""
     if key in known_keys.revoked:
         return REVOKED
     if any(key == other for _kind, other in known_keys.keys):
         return SAME
-    return CHANGED if known_keys.keys else NEW
+    if known_keys.keys:
+        return CHANGED
+    by_plain_name = NEW if without_port is None else verdict(without_port, key)
+    # Another key by the plain name is that of another server on the same host.
+    return NEW if by_plain_name == CHANGED else by_plain_name
 
 
 def host_name(host: str, port: int) -> str:

@@ -12,7 +12,7 @@ from ..model import Json, SearchOptions
 from ..tarstream import reader as tar
 from ..wire import frames, parcel
 from ..wire.frames import Broken, Failed
-from . import boot, rebuild
+from . import answers, boot, rebuild
 
 __all__ = ["Broken", "Failed", "Session", "Streamed"]
 
@@ -84,7 +84,7 @@ class Session:
         report = self._receiver.document()
         if not isinstance(report.get("dumps"), list) or not isinstance(report.get("looked"), list):
             raise Broken("a report came that is none")
-        return report
+        return answers.check_report(report)
 
     def stream(
         self,

@@ -19,6 +19,10 @@ _DEFAULT_KEYS = ("~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519")
 _SPEC = re.compile(r"(?:ssh://)?(?:(?P<user>.+)@)?(?:\[(?P<v6>[^]]+)\]|(?P<host>[^\s@]+?))(?::(?P<port>\d{1,5}))?/?\Z")
 _INCLUDE = re.compile(r"\s*include(?:\s*=\s*|\s+)(.+?)\s*\Z", re.IGNORECASE)
 _BLOCK = re.compile(r"\s*(?:host|match)(?:\s|=)", re.IGNORECASE)
+_TIME = re.compile(r"(?=.)(?:[0-9]{1,10}[smhdw])*(?:[0-9]{1,10})?\Z")
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+# A socket's timeout goes to poll(2) as milliseconds in an int, which hold some 24 days; longer ones wrap around.
+_MAX_WAIT_S = 2000000
 # ssh's readconf.c: READCONF_MAX_DEPTH
 _MAX_DEPTH = 16
 _MAX_CONFIG = 4 << 20
@@ -51,8 +55,8 @@ class Target(NamedTuple):
     """What to connect to."""
     port: int
     user: str
-    known_as: str
-    """Its name in known_hosts, without the port."""
+    alias: Optional[str]
+    """Its name in known_hosts, whatever the port, if it is not to be looked up there by host and port."""
     jumps: Tuple[str, ...]
     """Words as the user would give them, in the order of connecting."""
     proxy_command: Optional[str]
@@ -70,6 +74,8 @@ class Target(NamedTuple):
     hash_known_hosts: bool
     policy: str
     """What to do about an unknown host key."""
+    ciphers: Optional[str]
+    """As the config has them: a list, or what to add, take away or prefer."""
     alive_s: float
     """Seconds of silence after which the host is asked for a sign of life,"""
     lost_s: float
@@ -106,14 +112,14 @@ def target(spec: str, wishes: Wishes, via_jump: bool = False) -> Target:
     jump = None if via_jump else wishes.jump
     named = tuple(os.path.expanduser(path) for path in wishes.keys)
     from_config = tuple(_paths(config.get("identityfile") or ()))
-    interval = _number(config, "serveraliveinterval", 0) or 15
+    interval = _seconds(config, "serveraliveinterval") or 15
     policy = config.get("stricthostkeychecking", "ask").lower()
     return Target(
         name=name,
         host=config.get("hostname", name),
         port=int(_number(config, "port", 22)),
         user=config.get("user") or _own_name(),
-        known_as=config.get("hostkeyalias") or config.get("hostname", name),
+        alias=config.get("hostkeyalias") or None,
         jumps=_jumps(config.get("proxyjump") if jump is None else jump),
         proxy_command=None if jump else config.get("proxycommand"),
         keys=named + tuple(path for path in from_config if path not in named),
@@ -125,9 +131,10 @@ def target(spec: str, wishes: Wishes, via_jump: bool = False) -> Target:
         hash_known_hosts=config.get("hashknownhosts", "no").lower() in ("yes", "true"),
         # ssh's "no" would go on with a changed key; that is never done here.
         policy=ACCEPT_NEW if wishes.accept_new or policy in ("accept-new", "no", "off") else STRICT,
+        ciphers=config.get("ciphers"),
         alive_s=interval,
         lost_s=interval * (1 + (_number(config, "serveralivecountmax", 3) or 1)),
-        timeout_s=_number(config, "connecttimeout", 0) or wishes.timeout_s,
+        timeout_s=_seconds(config, "connecttimeout") or wishes.timeout_s,
     )
 
 
@@ -221,6 +228,17 @@ def _number(config: Dict[str, Any], key: str, default: int) -> float:
     if not re.match(r"[0-9]{1,6}\Z", word):
         raise UsageError("%s of the ssh config is %r, which is no number" % (key, word))
     return float(word)
+
+
+def _seconds(config: Dict[str, Any], key: str) -> float:
+    """A time as in TIME FORMATS of sshd_config(5), 90, 1h30m or none; 0 for none and where nothing is said."""
+    word = str(config.get(key, "none")).lower()
+    if word == "none":
+        return 0.0
+    if not _TIME.match(word):
+        raise UsageError("%s of the ssh config is %r, which is no time" % (key, word))
+    total = sum(int(count) * _UNITS[unit] for count, unit in re.findall(r"([0-9]+)([smhdw]?)", word))
+    return float(min(total, _MAX_WAIT_S))
 
 
 def _own_name() -> str:

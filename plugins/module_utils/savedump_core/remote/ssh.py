@@ -7,6 +7,7 @@ The host's key is compared here and not by paramiko's SSHClient: its known_hosts
 import socket
 import threading
 import time
+from fnmatch import fnmatchcase
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 from ..errors import UsageError
@@ -299,31 +300,55 @@ def _proxied(command: str) -> socket.socket:
 def _hop(where: Target, line: _Line) -> _Hop:
     """Keys are exchanged, and the host's is the known one."""
     library = paramiko()
-    name = hostkeys.host_name(where.known_as, where.port)
-    known = hostkeys.known(name, where.known_hosts + where.system_known_hosts)
+    # As ssh's sshconnect.c: an alias is taken as it is, without the port.
+    name = where.alias.lower() if where.alias else hostkeys.host_name(where.host, where.port)
+    files = where.known_hosts + where.system_known_hosts
+    known = hostkeys.known(name, files)
+    without_port = None
+    if not known.keys and not where.alias and where.port != 22:
+        without_port = hostkeys.known(hostkeys.host_name(where.host, 22), files)
     transport = library.Transport(line)
     try:
-        transport.banner_timeout = transport.handshake_timeout = where.timeout_s
-        transport.packetizer.REKEY_BYTES = _REKEY_BYTES
-        options = transport.get_security_options()
-        options.ciphers = _first(options.ciphers, _FAST)
-        # So that a host of several keys shows the one that is known.
-        options.key_types = _first(options.key_types, [kind for kind, _key in known.keys])
-        transport.start_client(timeout=where.timeout_s)
-        key = transport.get_remote_server_key()
-    except (library.SSHException, EOFError, OSError) as error:
-        transport.close()
-        line.close()
-        words = "%s port %d does not answer as an ssh server: %s" % (where.host, where.port, error or "it hung up")
-        hint = "by ProxyCommand %s" % where.proxy_command if where.proxy_command else ""
-        raise Unreachable(words, hint) from error
-    try:
-        _check(where, name, known, key.get_name(), key.asbytes())
+        key = _host_key(where, transport, [kind for kind, _key in (without_port or known).keys])
+        _check(where, name, known, without_port, key)
     except BaseException:
         transport.close()
         line.close()
         raise
     return _Hop(where, transport, line)
+
+
+def _host_key(where: Target, transport: Any, known_kinds: List[str]) -> Any:
+    """The key of a host with which keys are exchanged now. Raises Unreachable or UsageError."""
+    transport.banner_timeout = transport.handshake_timeout = where.timeout_s
+    transport.packetizer.REKEY_BYTES = _REKEY_BYTES
+    options = transport.get_security_options()
+    options.ciphers = _ciphers(options.ciphers, where.ciphers)
+    # So that a host of several keys shows the one that is known.
+    options.key_types = _first(options.key_types, known_kinds)
+    try:
+        transport.start_client(timeout=where.timeout_s)
+        return transport.get_remote_server_key()
+    except (paramiko().SSHException, EOFError, OSError) as error:
+        words = "%s port %d does not answer as an ssh server: %s" % (where.host, where.port, error or "it hung up")
+        hint = "by ProxyCommand %s" % where.proxy_command if where.proxy_command else ""
+        raise Unreachable(words, hint) from error
+
+
+def _ciphers(offered: Tuple[str, ...], chosen: Optional[str]) -> Tuple[str, ...]:
+    """Those of `offered` that Ciphers of ssh_config(5) leaves, the one to ask for first. Raises UsageError if none."""
+    offered = _first(offered, _FAST)
+    if not chosen or chosen.startswith("+"):  # it adds to what ssh offers by itself, which is less than paramiko does
+        return offered
+    sign = chosen[0] if chosen[0] in "-^" else ""
+    patterns = chosen[len(sign) :].split(",")
+    named = tuple(dict.fromkeys(one for pattern in patterns for one in offered if fnmatchcase(one, pattern)))
+    others = tuple(one for one in offered if one not in named)
+    left = {"-": others, "^": named + others, "": named}[sign]
+    if not left:
+        words = "Ciphers %s of the ssh config leaves none that paramiko has" % chosen
+        raise UsageError(words, "it has " + ", ".join(offered))
+    return left
 
 
 def _first(all_of_them: Tuple[str, ...], wanted: Any) -> Tuple[str, ...]:
@@ -334,9 +359,12 @@ def _first(all_of_them: Tuple[str, ...], wanted: Any) -> Tuple[str, ...]:
     return tuple(one for one in all_of_them if one in kinds) + tuple(one for one in all_of_them if one not in kinds)
 
 
-def _check(where: Target, name: str, known: hostkeys.Known, kind: str, key: bytes) -> None:
+def _check(
+    where: Target, name: str, known: hostkeys.Known, without_port: Optional[hostkeys.Known], host_key: Any
+) -> None:
     """Raises Refused unless the host's key is known, or new and to be remembered."""
-    verdict = hostkeys.verdict(known, key)
+    kind, key = host_key.get_name(), host_key.asbytes()
+    verdict = hostkeys.verdict(known, key, without_port)
     shown = "%s key %s" % (kind, hostkeys.fingerprint(key))
     if verdict == hostkeys.SAME:
         return

@@ -47,6 +47,11 @@ def test_a_plain_name_stays(name):
     assert landing.safe_name(name) == name
 
 
+@pytest.mark.parametrize("name", ["core.1.part", "core.1.part.copy", "core.1.copy"])
+def test_no_final_name_is_that_of_something_unfinished(name):
+    assert re.match(re.escape(name) + r"_-[0-9a-f]{8}\Z", landing.safe_name(name))
+
+
 def test_the_suffix_stays_last():
     assert re.match(r"archive-a_b-[0-9a-f]{8}\.tar\.gz\Z", landing.safe_name("archive-a b.tar.gz"))
 

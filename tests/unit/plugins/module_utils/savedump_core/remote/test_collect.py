@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("paramiko", reason="paramiko is for the control host only")
 
 from savedump_core.errors import Busy, UsageError
+from savedump_core.remote import answers
 from savedump_core.remote import collect as collecting
 from savedump_core.remote.auth import Keyring
 from savedump_core.remote.collect import Options, collect, labels
@@ -95,7 +96,7 @@ class _Session:
         return "3.6"
 
     def find(self, *_arguments):
-        return self._played.step(self._spec)
+        return answers.check_report(self._played.step(self._spec))
 
     def stream(self, path, folder, **_options):
         return self._played.step(self._spec)

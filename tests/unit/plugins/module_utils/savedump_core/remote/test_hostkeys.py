@@ -57,6 +57,19 @@ def test_a_changed_key_is_never_a_new_one(tmp_path):
     assert both.where == ("%s:3" % (tmp_path / "known"), "%s:5" % (tmp_path / "known"))
 
 
+def test_the_plain_name_vouches_for_a_new_name_with_port_only(tmp_path):
+    def found(*lines):
+        plain = known(tmp_path, "web1", *lines)
+        return hostkeys.verdict(known(tmp_path, "[web1]:2222", *lines), KEY, plain)
+
+    assert found(line("web1")) == hostkeys.SAME
+    assert found(line("web1", OTHER)) == hostkeys.NEW
+    assert found() == hostkeys.NEW
+    assert found(line("web1"), line("[web1]:2222", OTHER)) == hostkeys.CHANGED
+    assert found(line("web1"), "@revoked " + line("[web1]:2222")) == hostkeys.REVOKED
+    assert found(line("web1"), "@revoked " + line("web1")) == hostkeys.REVOKED
+
+
 def test_markers(tmp_path):
     assert hostkeys.verdict(known(tmp_path, "web1", "@revoked " + line("*"), line("web1")), KEY) == hostkeys.REVOKED
     authority = known(tmp_path, "web1", "@cert-authority " + line("*"))

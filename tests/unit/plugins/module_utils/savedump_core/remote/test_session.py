@@ -410,3 +410,18 @@ def test_files_that_were_not_asked_for_are_not_taken(tmp_path):
         with pytest.raises(SavedumpError):
             there.stream(tmp_path / "here", store_folder=str(tmp_path / "store"))
         assert everything(tmp_path) == []
+
+
+@pytest.mark.parametrize("report", [
+    {"dumps": [{}], "looked": []},
+    {"dumps": [5], "looked": []},
+    {"dumps": [], "looked": [], "unread": [{"path": "/x"}]},
+    {"dumps": [], "looked": ["x"]},
+])  # fmt: skip
+def test_a_report_of_another_shape_is_refused(report):
+    told = io.BytesIO()
+    frames.Sender(told.write).document(report)
+    told.seek(0)
+    there = session.Session(told.read, len)
+    with pytest.raises(Broken):
+        there.find()

@@ -74,7 +74,7 @@ def test_config(config):
     found = target("web1", Wishes())
     assert (found.name, found.host, found.port, found.user) == ("web1", "web1.example.org", 2201, "admin")
     assert found.jumps == ("op@bastion:2022", "inner") and found.policy == settings.ACCEPT_NEW
-    assert found.known_as == "the-first" and found.agent is None
+    assert found.alias == "the-first" and found.agent is None
     assert found.keys == (str(config / "keys/web"),) and found.default_keys == ()
     assert found.known_hosts == (str(config / "known"), "/etc/other")
     assert (found.alive_s, found.lost_s) == (7, 21)
@@ -83,7 +83,8 @@ def test_config(config):
     assert (included.host, included.port) == ("included.example.org", 99)
     assert included.policy == settings.STRICT and included.known_hosts[0] == str(config / ".ssh/known_hosts")
     # After the included file nothing of it holds for others.
-    assert target("other", Wishes()).port == 22
+    other = target("other", Wishes())
+    assert (other.port, other.alias) == (22, None)
 
 
 def test_words_come_before_the_config(config):
@@ -106,6 +107,43 @@ def test_bad_config(config):
         target("web1", Wishes())
     with pytest.raises(FileNotFoundError):
         target("web1", Wishes(config=str(config / "nowhere")))
+
+
+@pytest.mark.parametrize(
+    "word, seconds",
+    [("90", 90), ("1m", 60), ("1M30S", 90), ("1h30m", 5400), ("1h5", 3605), ("2d", 172800), ("1w", 604800)],
+)
+def test_times(config, word, seconds):
+    (config / ".ssh/config").write_text("ServerAliveInterval %s\nConnectTimeout %s\n" % (word, word))
+    found = target("web1", Wishes())
+    assert (found.alive_s, found.lost_s, found.timeout_s) == (seconds, 4 * seconds, seconds)
+    if shutil.which("ssh"):
+        words = ["ssh", "-G", "-F", str(config / ".ssh/config"), "web1"]
+        told = subprocess.check_output(words, stdin=subprocess.DEVNULL).decode().splitlines()
+        assert "serveraliveinterval %d" % seconds in told and "connecttimeout %d" % seconds in told
+
+
+@pytest.mark.parametrize("word", ["none", "0", "0s"])
+def test_no_time_is_the_usual_one(config, word):
+    (config / ".ssh/config").write_text("ServerAliveInterval %s\nConnectTimeout %s\n" % (word, word))
+    found = target("web1", Wishes(timeout_s=12.0))
+    assert (found.alive_s, found.timeout_s) == (15, 12)
+
+
+def test_a_time_is_never_longer_than_a_socket_can_wait(config):
+    (config / ".ssh/config").write_text("ConnectTimeout 3000w\n")
+    assert 2000000 <= target("web1", Wishes()).timeout_s < (1 << 31) / 1000
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["ConnectTimeout soon", "ConnectTimeout 1x", "ConnectTimeout m", "ServerAliveInterval -1", "Port 1m",
+     "ServerAliveCountMax 1m", "ServerAliveCountMax none"],
+)  # fmt: skip
+def test_no_times(config, line):
+    (config / ".ssh/config").write_text(line + "\n")
+    with pytest.raises(UsageError, match=line.split()[0].lower()):
+        target("web1", Wishes())
 
 
 @pytest.mark.skipif(not shutil.which("ssh"), reason="needs ssh, the reference")

@@ -206,6 +206,69 @@ def test_a_changed_host_key_is_refused(home, key, accept_new):
         assert caught.value.exit_status == 77
 
 
+def test_an_alias_has_no_port(home, key):
+    with SshServer(keys=[Public(key)]) as server, SshServer(host_key=paramiko.RSAKey.generate(2048)) as other:
+        wishes = config(home, server, HostKeyAlias="TheBox")._replace(keys=(str(home / "key"),))
+        its_key, another = (" ".join(one.known_hosts.split()[1:]) for one in (server, other))
+        # By the name with the port, or without the alias, nothing is looked up.
+        (home / "known_hosts").write_text("%s[thebox]:%d %s\n" % (server.known_hosts, server.port, its_key))
+        with pytest.raises(Refused, match="^thebox is not known"):
+            ssh.connect(server.spec, wishes, Keyring())
+        (home / "known_hosts").write_text("thebox %s\n" % another)
+        with pytest.raises(Refused, match="THE KEY OF thebox HAS CHANGED"):
+            ssh.connect(server.spec, wishes._replace(accept_new=True), Keyring())
+        assert (home / "known_hosts").read_text() == "thebox %s\n" % another
+        (home / "known_hosts").write_text("")
+        ssh.connect(server.spec, wishes._replace(accept_new=True), Keyring()).close()
+        assert (home / "known_hosts").read_text() == "thebox %s\n" % its_key
+        ssh.connect(server.spec, wishes, Keyring()).close()
+
+
+def test_a_key_that_is_known_by_the_plain_name(home, key):
+    with SshServer(keys=[Public(key)]) as server, SshServer(host_key=paramiko.RSAKey.generate(2048)) as other:
+        wishes = config(home)._replace(keys=(str(home / "key"),))
+        its_key, another = (" ".join(one.known_hosts.split()[1:]) for one in (server, other))
+        (home / "known_hosts").write_text("127.0.0.1 %s\n" % its_key)
+        ssh.connect(server.spec, wishes, Keyring()).close()
+        assert (home / "known_hosts").read_text() == "127.0.0.1 %s\n" % its_key
+        (home / "known_hosts").write_text("127.0.0.1 %s\n@revoked 127.0.0.1 %s\n" % (its_key, its_key))
+        with pytest.raises(Refused, match="is revoked"):
+            ssh.connect(server.spec, wishes._replace(accept_new=True), Keyring())
+        # The plain name's key may be that of another server on the same host.
+        (home / "known_hosts").write_text("127.0.0.1 %s\n" % another)
+        with pytest.raises(Refused, match=r"\[127.0.0.1\]:%d is not known" % server.port):
+            ssh.connect(server.spec, wishes, Keyring())
+        ssh.connect(server.spec, wishes._replace(accept_new=True), Keyring()).close()
+        assert (home / "known_hosts").read_text() == "127.0.0.1 %s\n%s" % (another, server.known_hosts)
+
+
+@pytest.mark.parametrize(
+    "chosen, first, offered",
+    [
+        (None, "aes128-gcm@openssh.com", None),
+        ("+3des-cbc", "aes128-gcm@openssh.com", None),
+        ("aes256-ctr,aes128-ctr,chacha20-poly1305@openssh.com", "aes256-ctr", {"aes256-ctr", "aes128-ctr"}),
+        ("^aes192-ctr", "aes192-ctr", None),
+        ("-aes128-*,*cbc", "aes256-gcm@openssh.com", {"aes256-gcm@openssh.com", "aes192-ctr", "aes256-ctr"}),
+    ],
+)
+def test_ciphers_are_those_of_the_config(home, key, chosen, first, offered):
+    more = {} if chosen is None else {"Ciphers": chosen}
+    with SshServer(keys=[Public(key)]) as server:
+        wishes = config(home, server, **more)._replace(keys=(str(home / "key"),))
+        with ssh.connect(server.spec, wishes, Keyring()) as there:
+            transport = there._hops[-1].transport
+            assert transport.remote_cipher == first
+            assert offered is None or set(transport.get_security_options().ciphers) == offered
+
+
+def test_ciphers_that_are_not_there_are_told(home, key):
+    with SshServer(keys=[Public(key)]) as server:
+        wishes = config(home, server, Ciphers="chacha20-poly1305@openssh.com")._replace(keys=(str(home / "key"),))
+        with pytest.raises(UsageError, match="leaves none that paramiko has"):
+            ssh.connect(server.spec, wishes, Keyring())
+
+
 def test_through_other_hosts(home, key):
     with SshServer(keys=[Public(key)]) as far, SshServer(keys=[Public(key)]) as near, SshServer(password="p") as first:
         wishes = config(home, far, near, first)._replace(
