@@ -18,9 +18,9 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleE
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.savedump.toolkit.plugins.module_utils._adapter import in_bytes
-from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core import landing
+from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core import errors, landing
 from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.errors import Busy
-from ansible_collections.savedump.toolkit.plugins.plugin_utils import _far_end, _link, _python, _receiver
+from ansible_collections.savedump.toolkit.plugins.plugin_utils import _control, _far_end, _link, _python, _receiver
 
 SPEC = {
     "src": {"type": "str", "required": True},
@@ -49,16 +49,17 @@ class ActionModule(ActionBase):
             raise
         except AnsibleError as error:
             return {"failed": True, "msg": str(error), **self._counted()}
+        except OSError as error:
+            return {"failed": True, "msg": errors.sentence(error), **self._counted()}
+        except Exception as error:
+            return {**_control.unforeseen(error), **self._counted()}
 
     def _run(self, task_vars):
         _found, given = self.validate_argument_spec(argument_spec=SPEC)
         wanted = (given["checksum"] or "").strip().lower().removeprefix("sha256:") or None
         if wanted and (len(wanted) != 64 or set(wanted) - set("0123456789abcdef")):
             raise AnsibleActionFail("checksum is not a SHA-256 in hex: %s" % given["checksum"])
-        if 0 < (given["bandwidth_limit"] or 0) < 1024:
-            raise AnsibleActionFail("bandwidth_limit is less than 1K: %s" % given["bandwidth_limit"])
-        if given["stall_timeout"] < 1:
-            raise AnsibleActionFail("stall_timeout is less than a second: %s" % given["stall_timeout"])
+        _control.check_limits(given)
         host = self._task.delegate_to or task_vars.get("inventory_hostname", "host")
         self._host, self._source, self._given, self._receiver = host, given["src"], given, None
         self._place = landing.landing(given["dest"], host, self._source)
@@ -104,7 +105,10 @@ class ActionModule(ActionBase):
         new = not os.path.lexists(self._place.path)
         with self._opened_part() as descriptor:
             if new and os.path.lexists(self._place.path):
-                # Whose bytes those are is known only by hashing them: the next run does.
+                landing.discard(self._place)
+                if wanted and self._is_here(wanted):
+                    return self._done(False, wanted, before.size, "is here already")
+                # Whose bytes those are is known only by hashing them there: the next run does.
                 raise Busy("another run has fetched %s meanwhile" % self._place.path, "run this again")
             receiver = self._receiver = _receiver.Receiver(descriptor, self._place.part, before.size)
             if receiver.there:

@@ -24,13 +24,22 @@ class ActionModule(ControlAction):
 
     def work(self, given, host):
         """See ControlAction.work."""
-        dest, wanted = here(given["dest"]), []
+        dest, wanted, refused = here(given["dest"]), [], {}
         for name, variables in _play.known(self._vars, given["hosts"]).items():
-            archives = _play.result(variables, "archived").get("archives", ())
-            better = {
-                each["on_target"] for each in _play.result(variables, "known").get("archives", ()) if each["better"]
-            }
-            wanted.extend(_room.coming([each for each in archives if each["path"] not in better], dest, name))
-        refused = _room.shortages(wanted)
-        words = "; ".join(sorted(set(refused.values()))) or "%d archives to be fetched fit" % len(wanted)
+            try:
+                wanted.extend(_coming(variables, dest, name))
+            # A target can answer whatever it likes; that must not cost the others the check.
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                refused[name] = "what this host says makes no sense: %s" % error
+        refused.update(_room.shortages(wanted))
+        hosts = {why: ", ".join(each for each in refused if refused[each] == why) for why in refused.values()}
+        words = "; ".join("%s: %s" % (hosts[why], why) for why in hosts)
+        words = words or "%d archives to be fetched fit" % len(wanted)
         return {"changed": False, "refused": refused, "needed": sum(each.size for each in wanted), "msg": words}
+
+
+def _coming(variables, dest, host):
+    """A list of _room.Coming: what this host has, and no better archive of the same dump is here."""
+    archives = _play.result(variables, "archived").get("archives", ())
+    better = {each["on_target"] for each in _play.result(variables, "known").get("archives", ()) if each["better"]}
+    return list(_room.coming([each for each in archives if each["path"] not in better], dest, host))

@@ -65,9 +65,12 @@ class ActionModule(ActionBase):
             raise
         except AnsibleError as error:
             return {"failed": True, "msg": str(error)}
+        except Exception as error:
+            return _control.unforeseen(error)
 
     def _run(self, task_vars):
         _found, given = self.validate_argument_spec(argument_spec=SPEC)
+        _control.check_limits(given)
         chosen, seen = _python.ask_target(self, task_vars)
         able = [python for python in [chosen, *seen] if python and python.runs_core]
         if not able:
@@ -132,11 +135,11 @@ class ActionModule(ActionBase):
         for each in report.get("unread", ()):
             self._leave_out(each["path"], each["why"], each["exit_status"], True)
         for entry in report["dumps"]:
-            if entry["in_progress"]:
+            if entry.get("in_progress"):
                 why = "is still being written; archive it later"
                 self._leave_out(entry["path"], why, errors.Busy.exit_status, False)
         named = frozenset(self._given["src"] or ())
-        return [(entry["path"], entry["path"] in named) for entry in report["dumps"] if not entry["in_progress"]]
+        return [(entry["path"], entry["path"] in named) for entry in report["dumps"] if not entry.get("in_progress")]
 
     def _stream(self, there, path):
         given = self._given

@@ -45,12 +45,7 @@ class ActionModule(ActionBase):
         _found, given = self.validate_argument_spec(argument_spec=SPEC)
         later = {host for host, each in _play.known(task_vars, given["later"]).items() if _play.to_come(each)}
         steps = _play.known(task_vars, [host for host in given["hosts"] if host not in later])
-        senders = {
-            each["item"].get("name"): host
-            for host, known in steps.items()
-            for each in (known.get("__collect_brought") or {}).get("results", ())
-            if "sha256" in each
-        }
+        senders = self._senders(steps)
         room = next((each for each in (_play.result(known, "room") for known in steps.values()) if each), {})
         checking = bool(self._task.check_mode)
         outcomes = {}
@@ -63,6 +58,7 @@ class ActionModule(ActionBase):
                 room.get("refused", {}).get(host),
                 _play.result(known, "removed"),
                 coming=given["save"] and not checking,
+                cleared=_play.result(known, "cleared"),
             )
         removed_here = self._removed_here(steps.values())
         text = _summary.lines(outcomes, given["dest"], os.environ.get("PWD"), removed_here, checking, display.columns)
@@ -77,6 +73,16 @@ class ActionModule(ActionBase):
             except (SavedumpError, OSError) as error:
                 display.warning("the summary was not saved: %s" % sentence(error))
         return result
+
+    @staticmethod
+    def _senders(steps):
+        """The host that a file came from, by its place in the store. The names are the hosts' own words."""
+        return {
+            each["item"]["name"]: host
+            for host, known in steps.items()
+            for each in (known.get("__collect_brought") or {}).get("results", ())
+            if "sha256" in each and isinstance(each["item"].get("name"), str)
+        }
 
     @staticmethod
     def _removed_here(known):

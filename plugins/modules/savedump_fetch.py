@@ -16,6 +16,8 @@ description:
   - The file is streamed through C(become) over an ssh connection of its own without compression, with all else that
     Ansible's own has (known hosts, keys, jump hosts), or over a session of the paramiko connection. Containers use
     their plugin's file transfer, and anything else is read in chunks.
+  - Where neither the user nor the system has chosen ciphers for ssh, and both processors have instructions for AES,
+    that ssh connection asks for AES-GCM before OpenSSH's default, which costs both ends nearly twice as much.
   - What came is compared with the SHA-256 that was given or that the target computes, and only then gets its name. A
     file that changes while it is read is noticed.
   - There is no time limit but one on standing still. A transfer that broke goes on where it ended, in this run or a
@@ -51,8 +53,9 @@ options:
   dest:
     description:
       - Directory on the control host. The file goes to C(dest/HOST/NAME), where NAME is the last part of O(src).
-      - Characters other than letters, digits and C(._+@=-) become C(_) in both; a name so changed gets eight hex digits
-        of its SHA-256, so that two names never become one.
+      - Characters other than letters, digits and C(._+@=-) become C(_) in both, and a name that ends like an unfinished
+        file's (C(.part), C(.copy)) gets a C(_); a name so changed gets eight hex digits of its SHA-256, so that two
+        names never become one.
       - A file that is there under that name with other bytes is kept; the new one then gets eight hex digits of its own
         SHA-256 in its name.
       - A relative path starts where C(ansible-playbook) was started.

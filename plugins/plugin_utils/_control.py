@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import traceback
 
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.savedump.toolkit.plugins.module_utils import _adapter
@@ -32,12 +32,25 @@ class ControlAction(ActionBase):
         except AnsibleError as error:
             return {"failed": True, "msg": str(error)}
         except Exception as error:  # what is not said here is lost
-            words = "savedump itself failed: %s: %s" % (type(error).__name__, error)
-            return {"failed": True, "msg": words, "exception": traceback.format_exc()}
+            return unforeseen(error)
 
     def work(self, given, host):
         """The result, from the validated options and the name of the task's host."""
         raise NotImplementedError
+
+
+def check_limits(given):
+    """Raises AnsibleActionFail if the options of a transfer would let nothing move."""
+    if 0 < (given["bandwidth_limit"] or 0) < 1024:
+        raise AnsibleActionFail("bandwidth_limit is less than 1K: %s" % given["bandwidth_limit"])
+    if given["stall_timeout"] < 1:
+        raise AnsibleActionFail("stall_timeout is less than a second: %s" % given["stall_timeout"])
+
+
+def unforeseen(error):
+    """The result of an action in which this was raised, and is being handled."""
+    words = "savedump itself failed: %s: %s" % (type(error).__name__, error)
+    return {"failed": True, "msg": words, "exception": traceback.format_exc()}
 
 
 def here(path):

@@ -16,6 +16,8 @@ import re
 import shlex
 from typing import NamedTuple
 
+# csh as a login shell takes no line end in quotes, so a program goes as one word; for Python 2.7, too.
+_RUN = "import sys, base64; exec(base64.b64decode(sys.argv.pop(1)))"
 # Whole blocks for dd, so that no GNU flag is needed.
 BLOCK = 65536
 # What dd holds while it hashes; every chunk is a whole number of them.
@@ -101,6 +103,8 @@ _SH_CHUNK = (
 
 _STAT = re.compile(r"^savedump-stat\s+(\d+)\s+(.+?)\s*$", re.MULTILINE)
 _HASH = re.compile(r"^savedump-sha256\s+([0-9a-f]{64})\b", re.MULTILINE)
+# With a pty, ssh says no more than this on stderr.
+_SSH_ENDED = re.compile(r"(?:Shared c|C)onnection to \S+ closed\.?$")
 _LISTED = re.compile(rb"savedump-chunk\s+([0-9a-f]{64})\b")
 
 
@@ -159,9 +163,14 @@ class FarEnd:
     def _command(self, verb, ranges, step, script):
         if self._python:
             spans = ",".join("%d+%d" % each for each in ranges)
-            words = [self._python, "-c", _SCRIPT, verb, self._path, spans, str(step)]
-            return " ".join(shlex.quote(word) for word in words)
+            return python_command([self._python], _SCRIPT, verb, self._path, spans, str(step))
         return "/bin/sh -c %s" % shlex.quote("f=%s; %s" % (shlex.quote(self._path), script))
+
+
+def python_command(python, program, *words):
+    """The command line by which ``python``, a list of words, runs a program's text with ``words`` as its arguments."""
+    packed = base64.b64encode(program.encode("ascii")).decode("ascii")
+    return " ".join(shlex.quote(word) for word in [*python, "-c", _RUN, packed, *words])
 
 
 def read_stat(text):
@@ -174,8 +183,15 @@ def read_failure(reply):
     """Why a command failed, in one line, from what _low_level_execute_command returned (a pty joins both streams)."""
     lines = (reply["stdout"] + "\n" + reply["stderr"]).splitlines()
     ours = [line.strip()[len("savedump: ") :] for line in lines if line.startswith("savedump: ")]
-    words = ours[-1:] or [line.strip() for line in reply["stderr"].splitlines() if line.strip()][-3:]
+    words = ours[-1:] or _spoken(reply["stderr"])[-3:]
+    if not words and reply["rc"]:
+        words = _spoken(reply["stdout"])[-1:]
     return "; ".join(words) or "exit status %d" % reply["rc"]
+
+
+def _spoken(text):
+    lines = [line.strip() for line in text.splitlines()]
+    return [line for line in lines if line and not _SSH_ENDED.match(line)]
 
 
 def read_hash(text):

@@ -44,11 +44,14 @@ class Link:
         self._progress = _receiver.Progress(label)
         self._ways = [way for way in _ways.ways_for(action) if way != "copy" or not self._pace.limit]
         self._moved = 0
+        self._first = None
 
     def stat(self):
-        """(Stat or None, the reply it was read from)."""
+        """(Stat or None, the reply it was read from). The first one is what the file has to be until it is here."""
         reply = self._action._low_level_execute_command(self._far.stat())
-        return _far_end.read_stat(reply["stdout"]), reply
+        found = _far_end.read_stat(reply["stdout"])
+        self._first = self._first or found
+        return found, reply
 
     def hash(self, length):
         """SHA-256, in hex, that the target computes of the first ``length`` bytes; None if it cannot."""
@@ -90,6 +93,7 @@ class Link:
                 except _chunks.NoList as no_list:
                     raise _ways.Refused(str(no_list)) from no_list
                 if comparison.possible and comparison.at < end:
+                    self._look_again()
                     raise _ways.Broken("the list of hashes ended at byte %d of %d" % (comparison.at, end))
 
         self._persist(step, lambda: "%s of %s here were compared" % (in_bytes(comparison.at), in_bytes(length)))
@@ -112,12 +116,12 @@ class Link:
             self._progress.at("fetched", receiver.size - receiver.left, receiver.size)
 
         def step(way):
-            left = -1
-            while receiver.missing and receiver.left != left:
-                left = receiver.left
-                self._go(way, receiver, take, hashed and left == receiver.size)
-            if receiver.missing:
-                raise _ways.Broken("it ended at byte %d of %d" % (receiver.missing[0][0], receiver.size))
+            while receiver.missing:
+                self._go(way, receiver, take, hashed and receiver.left == receiver.size)
+                if receiver.due:
+                    # It ended as it should: a link that is cut is Broken already. So the file is shorter.
+                    self._look_again()
+                    raise _ways.Broken("it ended at byte %d of %d" % (receiver.missing[0][0], receiver.size))
 
         whole = in_bytes(receiver.size)
         self._persist(step, lambda: "%s of %s came before this" % (in_bytes(receiver.size - receiver.left), whole))
@@ -195,8 +199,15 @@ class Link:
                 if self._moved > before:
                     self.way = way
         if self._moved == before:
-            found, reply = self.stat()
-            if found is None:
-                words = _far_end.read_failure(reply)
-                raise AnsibleActionFail("%s on %s can no longer be read: %s" % (self._source, self._host, words))
+            self._look_again()
         raise _ways.Broken(reason)
+
+    def _look_again(self):
+        """Raises AnsibleActionFail if the file is no longer what it was: then no other try helps."""
+        first = self._first
+        found, reply = self.stat()
+        if found is None:
+            words = _far_end.read_failure(reply)
+            raise AnsibleActionFail("%s on %s can no longer be read: %s" % (self._source, self._host, words))
+        if first not in (None, found):
+            raise AnsibleActionFail("%s on %s changed while it was read; fetch it again" % (self._source, self._host))

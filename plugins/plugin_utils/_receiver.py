@@ -40,8 +40,9 @@ class Receiver:
         """Bytes that came in this run; that an earlier one had left and were right; that were here and wrong."""
         self.rest = b""
         """What came beyond the bytes that were asked for."""
+        self.due = 0
+        """How many of the bytes that were asked for have not come."""
         self._descriptor = descriptor
-        self._due = 0
         self._sent_off = 0
         self._digest, self._hashed = hashlib.sha256(), 0
         there = os.fstat(descriptor).st_size
@@ -57,18 +58,18 @@ class Receiver:
 
     def asked(self, count):
         """The first ``count`` of the missing ranges, as (offset, length), whose bytes come next."""
-        self._due, self.rest = sum(end - start for start, end in self.missing[:count]), b""
+        self.due, self.rest = sum(end - start for start, end in self.missing[:count]), b""
         return [(start, end - start) for start, end in self.missing[:count]]
 
     def take(self, data):
         """The next of the missing bytes; what follows the last of those asked for is kept in ``rest``."""
         view = memoryview(data)
-        while view and self._due:
+        while view and self.due:
             start, end = self.missing[0]
-            piece = view[: min(end - start, self._due)]
+            piece = view[: min(end - start, self.due)]
             self._write(start, piece)
             self.wire += len(piece)
-            self._due -= len(piece)
+            self.due -= len(piece)
             start, view = start + len(piece), view[len(piece) :]
             self.missing[:1] = [(start, end)] if start < end else []
         if view:

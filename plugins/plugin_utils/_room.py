@@ -14,6 +14,8 @@ from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core imp
 
 # Folders, names, and what else is written meanwhile.
 _SPARE = 1 << 20
+# No file is larger; what a host claims beyond it is not worth a sum.
+_LARGEST = (1 << 63) - 1
 
 
 class Coming(NamedTuple):
@@ -25,9 +27,12 @@ class Coming(NamedTuple):
 
 
 def coming(archives, dest, host):
-    """A Coming for each of ``archives``, which is what the module savedump returned on ``host``, that is not here."""
+    """A Coming for each of ``archives``, which is what the module savedump returned on ``host``, that is not here.
+
+    Raises ValueError for a size that no file has.
+    """
     for archive in archives:
-        size = archive["size"] or archive.get("estimated_size") or 0
+        size = _claimed(archive)
         place = landing.landing(dest, host, archive["path"])
         beside = place.beside(archive["sha256"]) if archive["sha256"] else place
         if size not in (_size(place.path), _size(beside.path)):
@@ -35,25 +40,45 @@ def coming(archives, dest, host):
 
 
 def shortages(wanted):
-    """{host: why its archives do not fit}, for all hosts whose archives go to a disk that is too small for them all."""
+    """{host: why its archives do not fit}: each host that a disk is too small for even alone, whether it has a giant or
+    lies; and if it is too small for all others together, those."""
     by_disk = {}
     for each in wanted:
         folder = _there(each.place.folder)
-        by_disk.setdefault(os.stat(folder).st_dev, (folder, []))[1].append(each)
+        hosts = by_disk.setdefault(os.stat(folder).st_dev, (folder, {}))[1]
+        hosts.setdefault(each.host, []).append(each)
     refused = {}
-    for folder, each_coming in by_disk.values():
+    for folder, by_host in by_disk.values():
         room = space.room_of(folder)
-        needed = sum(max(0, each.size - _size(each.place.part)) for each in each_coming) + _SPARE
-        if room.free is None or needed <= room.free:
+        if room.free is None:
             continue
-        what = "%s of %s" % (_count(each_coming, "archive"), _count({each.host for each in each_coming}, "host"))
-        what += " needs" if len(each_coming) == 1 else " need"
-        for each in each_coming:
-            refused[each.host] = _words(what, needed, room)
+        alone = [host for host, its in by_host.items() if _needs(its) > room.free]
+        for hosts in [[host] for host in alone] + [[host for host in by_host if host not in alone]]:
+            its = [each for host in hosts for each in by_host[host]]
+            if _needs(its) > room.free:
+                refused.update(dict.fromkeys(hosts, _words(its, len(hosts), room)))
     return refused
 
 
-def _words(what, needed, room):
+def _claimed(archive):
+    """The size of an archive, or what it is estimated at before it is made, as its host says."""
+    size = archive["size"] if archive["size"] is not None else archive.get("estimated_size")
+    if size is None:
+        return 0
+    if not isinstance(size, int) or not 0 <= size <= _LARGEST:
+        raise ValueError("the size of %s is %.80r" % (archive["path"], size))
+    return size
+
+
+def _needs(its):
+    """Bytes that have to be free for what is still to come of these archives."""
+    return sum(max(0, each.size - _size(each.place.part)) for each in its) + _SPARE
+
+
+def _words(its, hosts, room):
+    needed = _needs(its)
+    what = "%s of %s" % (_count(len(its), "archive"), _count(hosts, "host"))
+    what += " needs" if len(its) == 1 else " need"
     return (
         "%s %s, and %s on this machine has %s free: %s too few; make room, choose another collect_dest, collect "
         "fewer hosts at once, or insist with collect_ignore_space=true"
@@ -61,8 +86,8 @@ def _words(what, needed, room):
     )
 
 
-def _count(items, noun):
-    return "%d %s%s" % (len(items), noun, "" if len(items) == 1 else "s")
+def _count(number, noun):
+    return "%d %s%s" % (number, noun, "" if number == 1 else "s")
 
 
 def _there(folder):

@@ -7,17 +7,16 @@ is written to the target's disk."""
 from __future__ import annotations
 
 import contextlib
-import shlex
 
 from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.remote import boot, session
-from ansible_collections.savedump.toolkit.plugins.plugin_utils import _receiver, _talk, _ways
+from ansible_collections.savedump.toolkit.plugins.plugin_utils import _far_end, _receiver, _talk, _ways
 
 
 @contextlib.contextmanager
 def opened(action, python, stall, limit):
     """A Session with ``python`` on the target. ``stall``: seconds of silence after which it is over; ``limit``: bytes
     a second, 0 for none. Raises _talk.Refused if no way leads there, else session.Broken."""
-    command = "%s -B -c %s" % (shlex.quote(python), shlex.quote(boot.COMMAND))
+    command = _far_end.python_command([python, "-B"], boot.COMMAND)
     ways = [way for way in _ways.ways_for(action) if way in _ways.STREAMS]
     if not ways:
         raise _talk.Refused(
@@ -25,7 +24,13 @@ def opened(action, python, stall, limit):
         )
     refusal = None
     for way in ways:
-        pipe = _Pipe(action, way, command, stall, _receiver.Pace(limit))
+        try:
+            pipe = _Pipe(action, way, command, stall, _receiver.Pace(limit))
+        except _talk.Refused as error:
+            refusal = error
+            continue
+        except _talk.Broken as broken:
+            raise session.Broken(str(broken), "try again") from broken
         try:
             there = session.Session(pipe.read, pipe.write)
             try:
@@ -61,8 +66,11 @@ class _Pipe:
         return data
 
     def write(self, data):
-        """See session.Session."""
-        self._talk.write(data)
+        """See session.Session. Raises as read()."""
+        try:
+            self._talk.write(data)
+        except _talk.Broken as broken:
+            raise OSError(str(broken)) from broken
 
     def close(self):
         """End the process there."""

@@ -26,16 +26,18 @@ def outcome(
     room=None,
     removed=None,
     coming=False,
+    cleared=None,
 ):
     """One host's steps as one value, that of summary.outcome(): what came, what is missing, what went wrong.
 
     ``completed`` is what savedump_complete said of the archives here; ``senders`` has the host that a file of the store
     came from, by its place; ``filling`` are the other steps that fill gaps; ``room`` is why nothing was fetched;
-    ``removed`` is what savedump_remove said; ``coming`` is true if every archive was to be brought here.
+    ``removed`` is what savedump_remove said; ``coming`` is true if every archive was to be brought here; ``cleared`` is
+    what came of removing archives from the host.
     """
     try:
         result = summary.outcome(
-            _steps(found, archived, fetched, verified, completed, senders, filling, room, removed, coming)
+            _steps(found, archived, fetched, verified, completed, senders, filling, room, removed, coming, cleared)
         )
         # What cannot be said must not cost the others their summary: a target can answer whatever it likes.
         lines({"": result})
@@ -51,7 +53,7 @@ def lines(outcomes, dest=None, here=None, removed_here=(), check_mode=False, wid
     return words.lines(outcomes, dest, here, removed_here, check_mode, _HINT, width)
 
 
-def _steps(found, archived, fetched, verified, completed, senders, filling, room, removed, coming):
+def _steps(found, archived, fetched, verified, completed, senders, filling, room, removed, coming, cleared):
     first = found or archived or verified
     if not first:
         return summary.Steps(broken="nothing was done on this host; an earlier task failed")
@@ -85,6 +87,7 @@ def _steps(found, archived, fetched, verified, completed, senders, filling, room
         errors.extend("%s was not fetched: an earlier task failed on this host" % path for path in lost)
     if removed and not removed.get("skipped") and "removed" not in removed:
         errors.append("no dump was removed: %s" % _why(removed))
+    errors.extend(_not_cleared(cleared or {}))
     return summary.Steps(
         dumps=first.get("dumps", []),
         looked=first["looked"],
@@ -111,6 +114,14 @@ def _went_wrong(steps):
             yield from step["errors"]
         elif "files" not in step and "sha256" not in step:
             yield "no gap was filled: %s" % _why(step)
+
+
+def _not_cleared(cleared):
+    """The archives that could not be removed from the host. Without a terminal, rm's words are on stderr."""
+    for each in cleared.get("results", ()):
+        if not each.get("skipped") and each.get("rc") != 0:
+            why = each.get("stdout", "").strip() or each.get("stderr", "").strip()
+            yield "%s was not removed from the host: %s" % (each["item"], _why(dict(each, msg=why or each.get("msg"))))
 
 
 def _why(step):

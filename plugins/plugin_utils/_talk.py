@@ -193,13 +193,14 @@ class Channel:
 
 
 class Talk:
-    """What is said with one command. ``marker`` is what become prints when the command begins; None without become.
+    """What is said with one command. ``marker`` begins the line after which the command's output comes; ``become`` is
+    the plugin whose question for a password is answered before that, or None.
 
     ``take`` is given what the command prints, as it comes; with ``keeps_input`` the command hears what is written.
     """
 
-    def __init__(self, action, source, marker, take, stall, keeps_input=False):
-        self._become = action._connection.become
+    def __init__(self, action, source, become, marker, take, stall, keeps_input=False):
+        self._become = become
         self._play_context = action._play_context
         self._source = source
         self._marker = marker
@@ -212,13 +213,6 @@ class Talk:
         self._before = b""
         self._asked = False
         self._came = False
-        if marker is None:
-            self._begin()
-
-    def _begin(self):
-        """The command runs now."""
-        if not self._keeps_input:
-            self._source.end_input()
 
     def run(self):
         """Until the output ends. Raises Refused or Broken."""
@@ -281,7 +275,8 @@ class Talk:
                 return
             data = self._before[end + 1 :]
             self._marker, self._before = None, b""
-            self._begin()
+            if not self._keeps_input:
+                self._source.end_input()
         if data:
             self._came = True
             self._take(data)
@@ -293,6 +288,8 @@ class Talk:
 
     def _answer(self, heard):
         """Give the become password when it is asked for, once."""
+        if self._become is None:
+            return
         if self._become.check_incorrect_password(heard) or self._become.check_missing_password(heard):
             self._give_up("no privileges")
         if not self._asked and self._become.check_password_prompt(heard):

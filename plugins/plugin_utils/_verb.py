@@ -25,6 +25,8 @@ from ansible_collections.savedump.toolkit.plugins.plugin_utils import _carry, _p
 
 display = Display()
 
+# What is said of an archive that came straight here (savedump_stream), and by this machine only.
+_OUR_WORD = frozenset(("wire_bytes", "saved_bytes"))
 # The first look at work in the background; each pause is longer by half, up to the task's poll.
 _FIRST_LOOK_S, _LONGER = 0.3, 1.5
 # A host that does not answer for so long is given up, whatever async allows; its work goes on, and the next run finds
@@ -43,7 +45,7 @@ class VerbAction(ActionBase):
         """See ActionBase.run. A failure is returned, for an exception would pass by the task's failed_when."""
         super().run(None, task_vars)
         try:
-            return self._run(task_vars or {})
+            return _without_our_word(self._run(task_vars or {}))
         except AnsibleConnectionFailure:
             raise
         except AnsibleError as error:
@@ -187,6 +189,18 @@ def _marked(reply, marker):
 
 def _result(reply):
     return _marked(reply, _alone.RESULT)
+
+
+def _without_our_word(result):
+    """The target's answer without what would pass for an archive's having come here: of that it knows nothing."""
+    archives = result.get("archives")
+    if not isinstance(archives, list):
+        return result
+    return dict(result, archives=[_theirs(each) if isinstance(each, dict) else each for each in archives])
+
+
+def _theirs(archive):
+    return {key: value for key, value in archive.items() if key not in _OUR_WORD}
 
 
 def _host(task_vars):

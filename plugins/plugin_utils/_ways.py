@@ -5,8 +5,8 @@
 
 ssh-own     one ssh process of our own, its stdout into the file. Ansible's default ssh_args hold -C, which caps the
             stream near 25 MiB/s; no later option undoes it and a multiplexed session inherits it (measured: 24 against
-            113-250 MiB/s). So: no -C and ControlPath=none. All else of Ansible's command line stays: known hosts, keys,
-            jump hosts.
+            113-250 MiB/s). So: no -C, ControlPath=none and a fast cipher (_ciphers). All else of Ansible's command line
+            stays: known hosts, keys, jump hosts.
 ssh-shared  through the connection that is open already: for a host that wants a login password again.
 paramiko    a session in the connection that Ansible's paramiko plugin holds.
 local       the same without ssh.
@@ -19,6 +19,7 @@ Nothing here holds more than a chunk in memory; Ansible's own fetch with become 
 from __future__ import annotations
 
 import os
+import secrets
 import shlex
 
 from ansible import constants as C
@@ -26,7 +27,7 @@ from ansible.errors import AnsibleError
 from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible.utils.collection_loader import resource_from_fqcr
 
-from ansible_collections.savedump.toolkit.plugins.plugin_utils import _far_end
+from ansible_collections.savedump.toolkit.plugins.plugin_utils import _ciphers, _far_end
 from ansible_collections.savedump.toolkit.plugins.plugin_utils._talk import (
     PIPE,
     Broken,
@@ -85,10 +86,14 @@ def stream(action, way, command, take, stall, block=PIPE):
 def talk(action, way, command, take, stall, block=PIPE, keeps_input=False):
     """The same, begun: a Talk, which goes on while it is listened to. Raises Refused or Broken."""
     connection = action._connection
-    marker = None
-    if needs_become(action):
-        command = connection.become.build_become_command(command, connection._shell)
-        marker = to_bytes(connection.become.success)
+    become = connection.become if needs_become(action) else None
+    if become:
+        command = become.build_become_command(command, connection._shell)
+        marker = become.success
+    else:
+        # A login shell may print a greeting, which is none of the command's output.
+        marker = "savedump-begins-" + secrets.token_hex(16)
+        command = "echo %s; %s" % (marker, command)
     shell = action._play_context.executable or "/bin/sh"
     whole = "%s -c %s" % (shell, shlex.quote(command))
     if way == "paramiko":
@@ -96,8 +101,8 @@ def talk(action, way, command, take, stall, block=PIPE, keeps_input=False):
     elif way == "local":
         source = Process([shell, "-c", command], block)
     else:
-        source = Process(_ssh_argv(connection, whole, own=way == "ssh-own"), block)
-    return Talk(action, source, marker, take, stall, keeps_input)
+        source = Process(_ssh_argv(action, whole, own=way == "ssh-own"), block)
+    return Talk(action, source, become, to_bytes(marker), take, stall, keeps_input)
 
 
 def chunks(action, far_end, offset, size, take, length=CHUNK):
@@ -127,8 +132,9 @@ def copy(action, source, path):
         raise Refused(to_text(error)) from error
 
 
-def _ssh_argv(connection, command, own):
+def _ssh_argv(action, command, own):
     """The command line that the ssh plugin would use, for a stream."""
+    connection = action._connection
     binary = connection.get_option("ssh_executable")
     argv = [to_bytes(word) for word in connection._build_command(binary, "ssh", connection.host, command)]
     pipe = getattr(connection, "sshpass_pipe", None)
@@ -142,4 +148,7 @@ def _ssh_argv(connection, command, own):
     if own:
         argv = [word for word in argv if word != b"-C"]
         first += [b"-o", b"ControlPath=none", b"-o", b"ControlMaster=no", b"-o", b"Compression=no"]
+        ciphers = _ciphers.option(action, tuple(argv[:-1]))
+        if ciphers:
+            first += [b"-o", ciphers]
     return argv[:1] + first + argv[1:]

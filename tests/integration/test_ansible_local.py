@@ -288,6 +288,22 @@ def test_a_wrong_checksum_leaves_nothing(here, big):
     assert [path for path in here.home.rglob("*") if path.is_file()] == []
 
 
+def test_what_lies_in_the_way_here_is_a_failure_of_the_task(here, big):
+    (here.home / "here/archive").mkdir(parents=True)
+    came, output = here.module("savedump_fetch", src=str(big.rename(big.with_name("archive"))), dest=str(here.home))
+    assert came.outcome == "failed" and "Is a directory" in came.values["msg"], output
+    assert "Traceback" not in output and came.values["wire_bytes"] == 0
+
+
+@pytest.mark.parametrize(
+    "options, words", [({"bandwidth_limit": 10}, "less than 1K"), ({"stall_timeout": 0}, "less than a second")]
+)
+@pytest.mark.parametrize("module", ["savedump_fetch", "savedump_stream"])
+def test_limits_that_would_let_nothing_move_are_refused(here, module, options, words):
+    came, output = here.module(module, src=str(here.dump()), dest=str(here.home), **options)
+    assert came.outcome == "failed" and words in came.values["msg"], output
+
+
 def test_a_file_that_changes_meanwhile_is_noticed(here, big, tmp_path):
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins/odd.py").write_text(ODD_CONNECTION)

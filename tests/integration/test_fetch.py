@@ -115,6 +115,19 @@ def test_through_ssh_and_a_sudo_that_may_ask(fetching):
                 assert each.get("way", "ssh-own") == "ssh-own"
 
 
+@pytest.mark.parametrize("chosen", [None, "aes256-ctr,aes128-gcm@openssh.com"])
+def test_the_cipher_is_a_fast_one_unless_some_are_chosen(newest, tmp_path, chosen):
+    host, log = newest.fleet.hosts["host1"], tmp_path / "log"
+    words = "-F none -v -E %s%s" % (log, " -o Ciphers=" + chosen if chosen else "")
+    has_aes = re.search(r"^(flags|Features)\b.*\baes\b", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    with a_file(host, 5000):
+        values = newest.fetch(host, "/root/big", variables={"ansible_ssh_extra_args": words})
+    assert values["way"] == "ssh-own"
+    used = re.findall(r"kex: server->client cipher: (\S+)", log.read_text())
+    fast = "aes128-gcm@openssh.com" if has_aes else "chacha20-poly1305@openssh.com"
+    assert used[-1] == (chosen.split(",")[0] if chosen else fast), used
+
+
 @contextlib.contextmanager
 def meanwhile(run):
     """Something to do while a fetch runs; it must be done before the fetch is."""

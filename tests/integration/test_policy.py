@@ -17,6 +17,8 @@ from support import checkout
 from support.fleet import Fleet, HostSpec
 from support.fleet.controller import Ansible, python_for
 
+from savedump_core import api
+
 #: Of each dump, what gzip cannot make smaller.
 DATA_MIB = 4
 MIB = 1 << 20
@@ -220,6 +222,21 @@ def test_a_dump_is_removed_once_its_archive_is_proven_here(site):
     assert len(site.archives("host1")) == 1
 
 
+def test_a_streamed_dump_is_removed_once_its_archive_is_proven_here(site):
+    site.fleet.hosts["host2"].run("rm /opt/report/lib/render.so")  # so that its archive is incomplete
+    cores = {name: host.path("/var/crash/core") for name, host in site.fleet.hosts.items()}
+    options = {"collect_stream": True, "collect_remove_dumps": "complete", "collect_fill_gaps": False}
+    run = site.play("--check", **options)
+    assert "would remove there: /var/crash/core" in run.output, str(run)
+    assert all(core.exists() for core in cores.values()) and not site.dest.exists()
+
+    run = site.play(**options)
+    outcomes = _outcomes(run)
+    assert outcomes["host1"]["removed"] == ["/var/crash/core"] and outcomes["host2"]["removed"] == [], str(run)
+    assert {name: core.exists() for name, core in cores.items()} == {"host1": False, "host2": True}
+    assert [len(site.archives(name)) for name in cores] == [1, 1]
+
+
 def test_old_archives_go_and_the_newest_and_what_is_still_there_stay(site):
     assert not site.play("--limit", "host1").status
     (archive,) = site.archives("host1")
@@ -358,3 +375,31 @@ def test_sigkill_while_archiving_and_again_while_fetching(lone):
     assert _sha256(here) == _sha256(archive)
     assert lone.sent["host1"] < made.st_size - kept + 16 * MIB
     assert outcome["wire_bytes"] < made.st_size - kept + 12 * MIB and outcome["saved_bytes"] > 0
+
+
+def test_sigkill_while_streaming(lone):
+    """Nothing partial bears a final name, nothing goes on at the host, and the next run brings it whole."""
+    host = lone.fleet.hosts["host1"]
+    host.slow_link("160mbit")
+    before = host.bytes_sent()
+
+    def at_work():
+        return host.run("pgrep", "-f", "[b]64decode", check=False).stdout
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        first = pool.submit(lone.play, collect_stream=True)
+        _until(lambda: host.bytes_sent() - before > 24 * MIB)
+        assert at_work()
+        _kill_play(lone.dest)
+        assert first.result().status == -signal.SIGKILL
+    assert not lone.archives("host1")
+    _until(lambda: not at_work())
+    host.restore_link()
+
+    run = lone.play(collect_stream=True)
+    outcome = _outcomes(run)["host1"]
+    assert not run.status and outcome["status"] == "complete", str(run)
+    (here,) = lone.archives("host1")
+    assert api.verify(here).problems == ()
+    assert [path.name for path in here.parent.iterdir()] == [here.name]
+    assert host.path("/var/crash/core").exists()

@@ -31,7 +31,7 @@ def lines(
     text = []
     names = max([len(host) for host in outcomes] + [4])
     for host, each in outcomes.items():
-        first, more = _words(each, here)
+        first, more = _words(each, here, check_mode)
         label = say.printable("%-*s  " % (names, host))
         for number, line in enumerate([first] + more):
             text += _folded(say.printable(line), width, label if not number else " " * len(label))
@@ -80,7 +80,7 @@ def _removed_here(removed: Sequence[Json], here: Optional[str], check_mode: bool
     return ["%s: %s, %s" % (verb, say.count(removed, "archive"), size)] + shown + [""]
 
 
-def _words(each: Json, here: Optional[str]) -> Tuple[str, List[str]]:
+def _words(each: Json, here: Optional[str], check_mode: bool) -> Tuple[str, List[str]]:
     """(the line beside the host's name, more lines below it)."""
     if each["status"] == "unreachable":
         return "NOT REACHED: %s" % each["errors"][0], []
@@ -111,8 +111,8 @@ def _words(each: Json, here: Optional[str]) -> Tuple[str, List[str]]:
     if each["left_out"]:
         first += "; %d not asked for" % each["left_out"]
     more.extend("not archived: %s" % words for words in each["left"][:_SPELLED])
-    would = "would remove there" if any(archive["sha256"] is None for archive in each["archives"]) else "removed there"
-    more.extend("%s: %s" % (would, path) for path in each["removed"][:_SPELLED])
+    verb = "would remove there" if check_mode else "removed there"
+    more.extend("%s: %s" % (verb, path) for path in each["removed"][:_SPELLED])
     more.extend("kept there: %s" % kept["why"] for kept in each["kept"][:_SPELLED])
     more.extend("FAILED: %s" % error for error in each["errors"])
     return first, more

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The steps of a fetch: what counts as proven, what is repaired, and what is given up."""
 
+import contextlib
 import hashlib
 import os
 
@@ -154,6 +155,30 @@ def test_what_another_run_fetched_while_this_one_waited_is_kept(fetch, monkeypat
         fetch(Link())
     with open(fetch.place.path, "rb") as stream:
         assert stream.read() == b"theirs"
+
+
+@pytest.mark.parametrize(
+    "theirs, wanted", [(CONTENT, SHA256), (b"theirs", SHA256), (CONTENT, None)], ids=["same", "other", "not known"]
+)
+def test_what_another_run_fetched_meanwhile(fetch, monkeypatch, theirs, wanted):
+    """Nothing of this run stays, and if it is what was wanted, all is well."""
+    real = landing.opened_part
+
+    @contextlib.contextmanager
+    def finished(place):
+        with real(place) as descriptor:
+            with open(place.path, "wb") as stream:
+                stream.write(theirs)
+            yield descriptor
+
+    monkeypatch.setattr(savedump_fetch.landing, "opened_part", finished)
+    if (theirs, wanted) == (CONTENT, SHA256):
+        result = fetch(Link(), wanted)
+        assert not result["changed"] and result["wire_bytes"] == 0
+    else:
+        with pytest.raises(Busy, match="meanwhile"):
+            fetch(Link(), wanted)
+    assert os.listdir(fetch.place.folder) == ["a"]
 
 
 def test_the_part_of_a_run_that_just_ended_is_waited_for(fetch, tmp_path, monkeypatch):

@@ -3,6 +3,8 @@
 
 import hashlib
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 
@@ -61,6 +63,24 @@ def test_any_name(tmp_path, python, name):
     assert _far_end.read_stat(reply(far.stat())["stdout"]).size == len(CONTENT)
     assert sent(far, (0, len(CONTENT))) == CONTENT
     assert os.listdir(str(tmp_path)) == [os.fsdecode(name)]
+
+
+def test_a_login_shell_that_takes_no_line_end_in_quotes(path, python):
+    commands = [far.send([(3, 10)], hashed=True) for far in [_far_end.FarEnd(path, python)]]
+    commands += [_far_end.FarEnd(path, python).hashes(0, len(CONTENT), 4 << 20)]
+    for command in commands:
+        assert "\n" not in command and "!" not in command
+
+
+@pytest.mark.parametrize("shell", ["csh", "tcsh", "fish"])
+def test_through_the_login_shell(path, python, shell):
+    if not shutil.which(shell):
+        pytest.skip("no %s here" % shell)
+    ranges = [(at, 10) for at in range(0, 10000, 20)]
+    command = "/bin/sh -c " + shlex.quote(_far_end.FarEnd(path, python).send(ranges))
+    done = subprocess.run([shell, "-c", command], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert done.stdout.startswith(b"".join(CONTENT[at : at + 10] for at, _ in ranges)), done.stderr
+    assert _far_end.read_stat(done.stdout[5000:].decode("latin-1")).size == len(CONTENT)
 
 
 @pytest.mark.parametrize("offset", [0, 1, 65535, 65536, len(CONTENT) - 1])
@@ -201,3 +221,17 @@ def test_what_is_no_file_is_refused_at_once(tmp_path, python):
         answer = reply(_far_end.FarEnd(path, python).stat())
         assert _far_end.read_stat(answer["stdout"]) is None
         assert _far_end.read_failure(answer) == "not a regular file"
+
+
+@pytest.mark.parametrize("stdout, stderr, expected", [
+    ("Welcome\r\nsh: stat: not found\r\n", "Shared connection to web1 closed.\r\n", "sh: stat: not found"),
+    ("Welcome\nsavedump: Permission denied\n", "Shared connection to web1 closed.\n", "Permission denied"),
+    ("", "Shared connection to web1 closed.\n", "exit status 1"),
+    ("Welcome\n", "first\nsecond\n", "first; second"),
+])  # fmt: skip
+def test_why_it_failed_behind_a_pty(stdout, stderr, expected):
+    assert _far_end.read_failure({"rc": 1, "stdout": stdout, "stderr": stderr}) == expected
+
+
+def test_half_a_chunk_is_no_reason():
+    assert _far_end.read_failure({"rc": 0, "stdout": "YWJj\n", "stderr": ""}) == "exit status 0"

@@ -26,8 +26,8 @@ class Action:
         self.tries = []
 
     def stream(self, action, way, command, take, stall, block=None):
-        verb = re.search(r"(stat|hashes|hash|send-hashed|send) (\S+) (?:'([^']*)'|(\S*)) \d+$", command)
-        self.tries.append((way, verb[1], verb[3] or verb[4]))
+        verb = re.search(r" (stat|hashes|hash|send-hashed|send) (\S+) (?:'([^']*)'|(\S*)) \d+$", command)
+        self.tries.append((way, verb[1], verb[3] or verb[4]) if verb else (way, None, None))
         step = self.script.pop(0) if self.script else None
         if isinstance(step, Exception):
             raise step
@@ -136,6 +136,42 @@ def test_a_file_that_went_away_is_no_link_that_is_down(fetch, monkeypatch):
     monkeypatch.setattr(_link._ways, "stream", gone)
     with pytest.raises(AnsibleActionFail, match="can no longer be read: No such file or directory"):
         fetch()
+
+
+@pytest.mark.parametrize("method", ["fetch", "compare"])
+@pytest.mark.parametrize("way", ["ssh-own", "chunks"])
+@pytest.mark.parametrize("python", [sys.executable, None], ids=["python", "sh"])
+def test_a_file_that_became_shorter_ends_it(fetch, monkeypatch, method, way, python):
+    """The far end's own line after the last byte is no progress, and no other try brings what is not there."""
+    begin, receivers = getattr(_link.Link, method), []
+
+    def shortened(link, receiver, *rest):
+        receivers.append(receiver)
+        link.stat()
+        os.truncate(fetch.there, CHUNK)
+        del fetch.tries[:]
+        return begin(link, receiver, *rest)
+
+    monkeypatch.setattr(_link._ways, "ways_for", lambda action: (way,))
+    monkeypatch.setattr(_link.Link, method, shortened)
+    fetch.part(CONTENT if method == "compare" else b"")
+    with pytest.raises(AnsibleActionFail, match="there on web1 changed while it was read; fetch it again"):
+        fetch(python=python)
+    assert receivers[0].wire < CHUNK + 100 and len(fetch.tries) <= 4
+
+
+def test_a_file_that_ends_early_and_is_what_it_was_is_asked_for_no_more_than_retries_allow(fetch, monkeypatch):
+    """As a disk that fails to be read, where dd says nothing."""
+    asked = []
+
+    def short(action, way, command, take, stall, block=None):
+        asked.append(command)
+        take(b"savedump-stat 1 2 3 4\n")
+
+    monkeypatch.setattr(_link._ways, "stream", short)
+    with pytest.raises(AnsibleConnectionFailure, match="it ended at byte 66 of"):
+        fetch(retries=2)
+    assert len(asked) == 3
 
 
 def test_a_link_that_was_down_at_first_costs_no_way(fetch):

@@ -63,6 +63,24 @@ def test_what_was_to_come_and_did_not_is_said(fetched):
     assert said == "nothing was fetched: the disk is full"
 
 
+@pytest.mark.parametrize(
+    "came, why",
+    [
+        ({"rc": 1, "stderr": "rm: Operation not permitted\n", "msg": "non-zero return code"}, "rm: Operation not perm"),
+        ({"rc": 1, "stdout": "rm: cannot remove it\r\n", "stderr": "Shared connection closed.\n"}, "rm: cannot remove"),
+        ({"rc": 1, "stdout": "", "stderr": "", "msg": "non-zero return code"}, "non-zero return code"),
+        ({"unreachable": True, "msg": "Task failed: Failed to connect to the host via ssh: no route"}, "no route"),
+        ({"msg": "Missing sudo password"}, "Missing sudo password (give it with"),
+    ],
+)
+def test_an_archive_that_stays_on_the_host_is_said(came, why):
+    cleared = {"results": [{"item": "/a", "rc": 0}, {"item": "/b", "skipped": True}, dict(came, item="/c")]}
+    outcome = _summary.outcome(FOUND, ARCHIVED, FETCHED, VERIFIED, cleared=cleared)
+    (said,) = outcome["errors"]
+    assert said.startswith("/c was not removed from the host: " + why)
+    assert outcome["status"] == "failed" and outcome["archives"][0]["verified"]
+
+
 def test_what_is_here_already_is_not_missed():
     home = {"on_target": MADE["path"], "path": HOME, "better": True, "filled": [], "missing": [], "size": 1,
             "complete": True}  # fmt: skip

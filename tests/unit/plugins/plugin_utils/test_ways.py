@@ -103,6 +103,28 @@ def test_a_talk_both_ways(become):
         talk.close()
 
 
+@pytest.mark.parametrize("keeps_input", [False, True])
+def test_what_the_login_shell_prints_is_no_output_of_the_command(monkeypatch, keeps_input):
+    def greeted(action, command, own):
+        """As sshd does it: a login shell that reads its .bashrc, and then the command."""
+        return ["/bin/sh", "-c", "printf 'Welcome\\nYou have no mail, %s'; %s" % (PROMPT, command)]
+
+    monkeypatch.setattr(_ways, "_ssh_argv", greeted)
+    action, got = Action(Become("no become: COMMAND")), []
+    monkeypatch.setattr(_ways, "needs_become", lambda action: False)
+    talk = _ways.talk(action, "ssh-own", r"printf 'a\000\n\377'; cat", got.append, 20, keeps_input=keeps_input)
+    try:
+        if keeps_input:
+            talk.write(b"heard")
+            while b"".join(got) != b"a\0\n\xffheard":
+                assert talk.listen()
+        else:
+            talk.run()
+            assert b"".join(got) == b"a\0\n\xff"  # the password that nobody asked for is not answered
+    finally:
+        talk.close()
+
+
 def test_a_talk_with_what_takes_nothing():
     talk = _ways.talk(Action(), "local", "sleep 300", None, 1, keeps_input=True)
     try:
@@ -256,8 +278,12 @@ def test_going_slowly_is_not_standing_still():
     assert pull("for i in 1 2 3 4 5 6 7; do echo $i; sleep 0.5; done", stall=3) == b"1\n2\n3\n4\n5\n6\n7\n"
 
 
-def test_an_ssh_of_our_own_has_no_compression_and_no_multiplexing():
-    argv = _ways._ssh_argv(Connection(), "cat x", own=True)
+@pytest.mark.parametrize("ciphers", [None, b"Ciphers=a,b"])
+def test_an_ssh_of_our_own_has_no_compression_and_no_multiplexing(monkeypatch, ciphers):
+    asked = []
+    monkeypatch.setattr(_ways._ciphers, "option", lambda action, argv: asked.append(argv) or ciphers)
+    argv = _ways._ssh_argv(Action(), "cat x", own=True)
+    assert [each[-1] for each in asked] == [b"web1"] and (b"Ciphers=a,b" in argv) == (ciphers is not None)
     assert argv[0] == b"ssh" and argv[-2:] == [b"web1", b"cat x"]
     assert b"-C" not in argv
     assert not [word for word in argv if b"HostKey" in word or b"KnownHosts" in word]  # Ansible's, whatever they are
@@ -267,8 +293,9 @@ def test_an_ssh_of_our_own_has_no_compression_and_no_multiplexing():
 
 def test_a_login_password_goes_through_the_open_connection(monkeypatch):
     monkeypatch.setitem(Connection.options, "password", "secret")
-    connection = Connection()
-    argv = _ways._ssh_argv(connection, "cat x", own=False)
+    action = Action()
+    connection = action._connection
+    argv = _ways._ssh_argv(action, "cat x", own=False)
     assert argv[0] == b"ssh" and b"sshpass" not in argv and b'ControlPath="/tmp/cp"' in argv
     assert connection.sshpass_pipe is None  # closed, or each archive would leave two descriptors
 

@@ -81,6 +81,9 @@ def test_what_was_removed_there_and_here():
     gone = {"path": "/home/me/collected/web1/old.tar", "size": 2 << 20, "why": "older than 30 days"}
     words = text(outcome, removed_here=[gone])
     assert "removed there: /a" in words and "kept there: /b is no longer" in words
+    # What is here already is no plan, but its dump is still there in check mode.
+    words_before = text(outcome, check_mode=True)
+    assert "would remove there: /a" in words_before and " removed there" not in words_before
     assert "Removed here: 1 archive, 2.0 MiB" in words and "collected/web1/old.tar  (older than 30 days)" in words
 
 
