@@ -178,10 +178,13 @@ def _as_text(option):
 
 
 def _marked(reply, marker):
-    """The JSON behind ``marker`` in what the target printed."""
+    """The JSON object behind ``marker`` in what the target printed."""
     for line in reply["stdout"].splitlines():
         if line.startswith(marker):
-            return json.loads(line[len(marker) :])
+            with contextlib.suppress(ValueError):
+                said = json.loads(line[len(marker) :])
+                if isinstance(said, dict):
+                    return said
     # ssh's own "Shared connection closed" is on stderr, a traceback of a pseudo-terminal's process on stdout.
     words = ("\n".join(filter(None, (reply["stderr"].strip(), reply["stdout"].strip()))) or "no output")[-2000:]
     raise AnsibleActionFail("savedump did not run on the target (exit status %d): %s" % (reply["rc"], words))

@@ -18,6 +18,8 @@ MANIFEST_SCHEMA = "savedump.manifest/1"
 # What wrote a document.
 TOOL: Json = {"name": "savedump", "version": __version__}
 
+# 9999-12-31T23:59:59Z
+_YEAR_9999 = 253402300799
 _ID = re.compile(r"(none|([0-9a-f]{2})+)\Z")
 
 
@@ -229,5 +231,6 @@ def _address(value: Optional[int]) -> Optional[str]:
 
 
 def moment(nanoseconds: int) -> str:
-    """A time of last change as "created" has it: ISO 8601 in UTC, to the second."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(nanoseconds // 10**9))
+    """A time of last change as "created" has it: ISO 8601 in UTC, to the second, from 1970 to the last of four digits;
+    tmpfs keeps any that somebody gives his file."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(min(max(nanoseconds // 10**9, 0), _YEAR_9999)))

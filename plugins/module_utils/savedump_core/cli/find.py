@@ -233,15 +233,8 @@ def _why_and_who(entry: Dict[str, Any]) -> Any:
 
 
 def _head(entry: Dict[str, Any], why: Optional[str]) -> str:
-    return "%s  %10s  %-8s" % (_local_time(entry["crashed_ns"] or entry["mtime_ns"]), _size(entry), why or "-")
-
-
-def _local_time(at_ns: int) -> str:
-    try:
-        return time.strftime("%Y-%m-%d %H:%M", time.localtime(at_ns // 10**9))
-    except (OverflowError, OSError):
-        # Some file systems (btrfs, tmpfs) let anybody say of his file that it was changed in a year of ten digits.
-        return "????-??-?? ??:??"
+    at_ns = entry["crashed_ns"] or entry["mtime_ns"]
+    return "%s  %10s  %-8s" % (say.local_time(at_ns // 10**9), _size(entry), why or "-")
 
 
 def log_lines(log: Any, width: int = 0) -> List[str]:

@@ -3,7 +3,6 @@
 
 import argparse
 import sys
-import time
 from typing import Any, Dict, List, Optional
 
 from .. import api
@@ -114,7 +113,7 @@ def _describe_kernel(kernel: Dict[str, Any], verbose: bool) -> None:
     _fact("kernel", "%s %s" % (kernel["release"] or "unknown", kernel["version"] or ""))
     say.out("build ID   %s" % (kernel["build_id"] or "unknown"))
     if kernel["crash_time"]:
-        say.out("crashed    %s" % time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(kernel["crash_time"])))
+        say.out("crashed    %s" % say.utc(kernel["crash_time"]))
     _fact("panic", kernel["panic"] or "unknown")
     task = kernel["crashing_task"]
     if task:

@@ -4,6 +4,7 @@
 import os
 import sys
 import textwrap
+import time
 from typing import Any, List, NamedTuple, Optional, Sequence, Union
 
 from ..errors import next_step
@@ -41,6 +42,24 @@ def printable(text: object) -> str:
         else:
             shown.append("\\x%02x" % code if code < 0x100 else "\\u%04x" % code)
     return "".join(shown)
+
+
+def local_time(seconds: int) -> str:
+    """That of a crash, to the minute; question marks for one that no calendar has: a dump can claim anything, and on
+    some file systems (btrfs, tmpfs) a file can have been changed in a year of ten digits.
+    """
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    except (OverflowError, OSError):
+        return "????-??-?? ??:??"
+
+
+def utc(seconds: int) -> str:
+    """The same to the second, in UTC, which it says."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+    except (OverflowError, OSError):
+        return "????-??-?? ??:??:?? UTC"
 
 
 def line(stream: Any, *pieces: object) -> None:

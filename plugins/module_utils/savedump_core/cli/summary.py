@@ -4,7 +4,6 @@ collect`."""
 
 import os
 import re
-import time
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ..model import Json
@@ -162,7 +161,7 @@ def _about(dump: Json) -> str:
     if dump["size"] is not None:
         words.append(in_words(dump["size"]))
     if dump["mtime_ns"]:
-        words.append(time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(dump["mtime_ns"] // 10**9)))
+        words.append(say.utc(dump["mtime_ns"] // 10**9))
     if dump["in_progress"]:
         words.append("BEING WRITTEN")
     elif dump["truncated"]:

@@ -2,7 +2,9 @@
 """What a target answers is taken as it is, but for what it cannot know."""
 
 import pytest
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.savedump.toolkit.plugins.module_utils import _alone
 from ansible_collections.savedump.toolkit.plugins.plugin_utils import _play, _summary, _verb
 
 MADE = {"path": "/home/me/collected/other/archive-core.tar.gz", "sha256": "ab" * 32, "size": 1, "changed": True}
@@ -39,3 +41,13 @@ def test_no_target_says_that_an_archive_came_here(answered):
 )
 def test_any_other_answer_stays(answered, answer):
     assert answered(answer) == answer
+
+
+@pytest.mark.parametrize("said", ['{"changed": tr', "[1]", "", "[" * 5])
+def test_what_is_no_answer_is_shown(said):
+    """As of a target that was cut off, or lies."""
+    reply = {"stdout": "a greeting\n%s%s" % (_alone.RESULT, said), "stderr": "killed", "rc": 137}
+    with pytest.raises(AnsibleActionFail, match="exit status 137.*killed"):
+        _verb._result(reply)
+    reply["stdout"] += '\n%s{"changed": true}\n' % _alone.RESULT
+    assert _verb._result(reply) == {"changed": True}

@@ -8,11 +8,13 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 
 import pytest
@@ -164,6 +166,19 @@ def test_one_with_gaps_is_made_again_once_more_is_found(host):
     assert second.changed and second.complete and second.path == first.path
     assert api.verify(first.path).complete and os.listdir(host.out) == [os.path.basename(first.path)]
     assert not host.archive().changed
+
+
+def test_a_dump_of_a_year_that_no_calendar_has(host):
+    """tmpfs lets anybody give his file any time of 64 bits."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as there:
+        host.core = shutil.move(host.core, there)
+        os.utime(host.core, ns=(0, 2**60 * 10**9))
+        assert os.stat(host.core).st_mtime_ns == 2**60 * 10**9
+        os.rename(host.root + "/usr/lib/libx.so", host.root + "/elsewhere")
+        first = host.archive()
+        assert not first.complete and not host.archive().changed
+        second = api.complete(first.path, search=SearchOptions(search_paths=(host.root,)))
+        assert second.complete and api.verify(second.path).complete
 
 
 def test_one_with_gaps_is_made_again_with_a_search_path(host, tmp_path):

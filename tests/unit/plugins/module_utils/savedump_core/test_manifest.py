@@ -62,3 +62,17 @@ def test_inspect_says_whether_an_archive_would_be_complete():
     assert said(DEBUG) and not said(LOADED)
     assert not said(DEBUG, complete=False) and not said(DEBUG, modules_why="the list is damaged")
     assert not manifest.inspect_json(dump, Findings(files=()))["archive_complete"]
+
+
+@pytest.mark.parametrize(
+    "seconds, words",
+    [
+        (-1, "1970-01-01T00:00:00Z"),
+        (0, "1970-01-01T00:00:00Z"),
+        (253402300799, "9999-12-31T23:59:59Z"),
+        (253402300800, "9999-12-31T23:59:59Z"),
+        (10**20, "9999-12-31T23:59:59Z"),
+    ],
+)
+def test_times_have_the_form_that_is_promised(seconds, words):
+    assert manifest.moment(seconds * 10**9) == words

@@ -105,11 +105,6 @@ def test_time_that_no_calendar_has(tmp_path):
     assert len(out.splitlines()) == 3 and all(path in out for path in paths)
 
 
-@pytest.mark.parametrize("seconds", [99999999999999999, 10**20])
-def test_file_of_a_year_that_no_calendar_has(seconds):
-    assert find._local_time(seconds * 10**9) == "????-??-?? ??:??"
-
-
 @pytest.mark.parametrize(
     "words, said",
     [

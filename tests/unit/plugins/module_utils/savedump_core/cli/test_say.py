@@ -77,3 +77,9 @@ def test_the_summary_is_folded_where_it_can_be_copied():
 def test_loud_words_of_the_summary_have_their_colours():
     assert summary.painted("web1  FAILED: no") == ["web1  ", say.Mark("FAILED", "red"), ": no"]
     assert summary.painted("/srv/UNFAILED") == ["/srv/UNFAILED"]
+
+
+@pytest.mark.parametrize("seconds", [99999999999999999, 10**20, -(10**20)])
+def test_a_year_that_no_calendar_has(seconds):
+    assert say.local_time(seconds) == "????-??-?? ??:??"
+    assert say.utc(seconds) == "????-??-?? ??:??:?? UTC"
