@@ -379,6 +379,25 @@ def test_without_an_inventory_it_is_this_machine(here, installed):
         assert f"looked in {here.folder}/empty" in run.output
 
 
+def test_the_summary_waits_for_every_host(here, installed):
+    """Whatever strategy is the user's own: one summary, in which nobody still at work is called failed."""
+    slow = here.folder / "slow-python"
+    slow.write_text(f'#!/bin/sh\nsleep 1\nexec {sys.executable} "$@"\n')
+    slow.chmod(0o755)
+    two = here.folder / "two.ini"
+    words = here.inventory.read_text()
+    two.write_text(words + words.replace("here", "slow").replace(sys.executable, str(slow)))
+    (here.folder / "empty").mkdir()
+    paths = json.dumps({"collect_paths": [str(here.folder / "empty")], "collect_dest": str(here.home)})
+    for playbook in ("find_dumps", "archive_dumps", "fetch_dumps", "collect_dumps"):
+        run = play(
+            here, f"savedump.toolkit.{playbook}", "-i", str(two), "-e", paths,
+            environ={**installed, "ANSIBLE_STRATEGY": "free"},
+        )  # fmt: skip
+        assert run.status == 0 and "FAILED" not in run.output, run.output
+        assert [run.output.count(f"{host}  no dumps") for host in ("here", "slow")] == [1, 1], run.output
+
+
 def test_find_archive_fetch_verify(here, installed):
     dump = here.dump()
     variables = json.dumps(
