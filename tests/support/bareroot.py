@@ -153,12 +153,11 @@ def lower(name: str) -> pathlib.Path:
         return made
     if not shutil.which("debootstrap"):
         pytest.skip("debootstrap is not installed")
-    if not os.path.exists(system.keyring):
-        pytest.skip("%s, which proves packages of %s, is not installed" % (system.keyring, system.distribution))
+    keyring = _keyring(system, cache)
     made.parent.mkdir(parents=True, exist_ok=True)
     fresh = pathlib.Path(tempfile.mkdtemp(prefix=".%s-" % name, dir=str(made.parent)))
     fresh.chmod(0o755)
-    command = ["debootstrap", "--variant=minbase", "--keyring=" + system.keyring, "--components=" + system.components]
+    command = ["debootstrap", "--variant=minbase", "--keyring=%s" % keyring, "--components=" + system.components]
     command += ["--include=" + ",".join(PACKAGES), system.suite, str(fresh), mirror(system)]
     try:
         done = subprocess.run(
@@ -176,6 +175,29 @@ def lower(name: str) -> pathlib.Path:
         if fresh.exists():
             shutil.rmtree(str(fresh))
     return made
+
+
+def _keyring(system: System, cache: pathlib.Path) -> pathlib.Path:
+    """What proves the system's packages: this machine's own, else, of Ubuntu, that in a package of Debian 13."""
+    own = pathlib.Path(system.keyring)
+    if own.exists():
+        return own
+    kept = cache / "keyrings" / own.name
+    why = "there is none here"
+    if system.distribution == "Ubuntu" and not kept.exists():
+        with tempfile.TemporaryDirectory() as work:
+            debian = BareRoot(lower("debian13"), pathlib.Path(work))
+            why = debian.run(
+                "apt-get -q update; apt-get -q -oAPT::Sandbox::User= download ubuntu-keyring\n"
+                "dpkg-deb -x ubuntu-keyring_*.deb ."
+            ).stdout[-500:]
+            found = debian.work / "upper/root" / own.relative_to("/")
+            if found.exists():
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(str(found), str(kept))
+    if not kept.exists():
+        pytest.skip("%s, which proves packages of %s, cannot be had: %s" % (own, system.distribution, why))
+    return kept
 
 
 def mirror(system: System) -> str:

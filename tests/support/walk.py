@@ -21,7 +21,7 @@ What is claimed holds if it is what came, line by line, where
 
 - "..." alone on a line stands for any number of lines, and "..." or "…" within one for any text;
 - a number of one digit is itself: a count, an exit status. One of more, or with a point, stands for any number: sizes,
-  times, process ids, versions. KiB, MiB and GiB stand for each other;
+  times, process ids, versions. KiB, MiB and GiB stand for each other, and so do processors (cpu 0, cpu 1);
 - eight or more hexadecimal digits stand for any number of them: build IDs, hashes, addresses;
 - white space stands for any white space, as figures of another width shift columns.
 
@@ -273,7 +273,8 @@ def _indented(lines: Sequence[str]) -> str:
 
 
 _LOOSE = re.compile(
-    r"(?P<any>\.\.\.|…)|(?P<hex>\b(?:0x)?[0-9a-f]{8,}\b)|(?P<number>\d+(?:\.\d+)*)|(?P<unit>\b(?:KiB|MiB|GiB)\b)|(?P<space>\s+)"
+    r"(?P<any>\.\.\.|…)|(?P<cpu>\bcpu \d+)|(?P<hex>\b(?:0x)?[0-9a-f]{8,}\b)"
+    r"|(?P<number>\d+(?:\.\d+)*)|(?P<unit>\b(?:KiB|MiB|GiB)\b)|(?P<space>\s+)"
 )
 
 
@@ -286,6 +287,8 @@ def pattern(line: str) -> "re.Pattern[str]":
         text = token.group()
         if token.lastgroup == "any":
             parts.append(".*")
+        elif token.lastgroup == "cpu":
+            parts.append(r"cpu \d+")
         elif token.lastgroup == "hex" and re.search(r"\d", text):
             parts.append(r"(?:0x)?[0-9a-f]{8,}")
         elif token.lastgroup == "number" and len(text) > 1:

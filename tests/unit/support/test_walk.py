@@ -91,6 +91,7 @@ def test_pages_that_cannot_be_read(page):
 
 HOLDS = [
     ("web1  1 archive, 5.1 MiB", "web1  1 archive, 14.0 KiB"),
+    ("task  comm init, pid 1, cpu 0", "task  comm init, pid 1, cpu 1"),
     ("pid 31, verified", "pid 12345, verified"),
     ("...\nto look: find", "one\ntwo\nto look: find"),
     ("one\n...", "one"),
@@ -100,6 +101,7 @@ HOLDS = [
 ]
 FAILS = [
     ("web1  1 archive, 5.1 MiB", "web1  2 archives, 5.1 MiB"),
+    ("task  comm init, pid 1, cpu 0", "task  comm init, pid 2, cpu 0"),
     ("web1  1 archive, 5.1 MiB", "web2  1 archive, 5.1 MiB"),
     ("1 archive", "1 archive\nand more"),
     ("1 archive\nand more", "1 archive"),
