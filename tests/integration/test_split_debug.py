@@ -28,7 +28,6 @@ SOURCES = {
 }
 # Both show up in the arguments of frames, which only the split part of the debug information knows.
 ARGUMENTS = ("mid (twice=3)", "outer (count=6)", "inner (last=7)")
-EVERY_GDB = [name for name in ("gdb", "gdb-multiarch") if shutil.which(name)]
 
 
 class Built(NamedTuple):
@@ -279,9 +278,11 @@ def opened(tmp_path_factory):
     return get
 
 
-@pytest.mark.parametrize("gdb", EVERY_GDB)
+@pytest.mark.parametrize("gdb", ["gdb", "gdb-multiarch"])
 @pytest.mark.parametrize("case", [case for case in CASES if case != "dwp5"])
 def test_gdb_shows_what_it_showed_on_the_crashed_host(opened, case, gdb, tmp_path):
+    if not shutil.which(gdb):
+        pytest.skip(f"no {gdb} here")
     assert_shows_the_same(opened(case), tmp_path, gdb)
 
 

@@ -16,10 +16,9 @@ KERNEL = {"run-crash.sh": "crash", "run-drgn.sh": "drgn", "run-sdb.sh": "sdb", "
 KINDS = {"core": CORE, "kdump-compressed": KERNEL}
 CASES = [(kind, name) for kind, launchers in KINDS.items() for name in launchers]
 case = pytest.mark.parametrize("kind, name", CASES, ids=lambda value: value.replace("run-", "").replace(".sh", ""))
-# Those that are here: dash is /bin/sh of Debian and Ubuntu, busybox of Alpine, bash of the rest; mksh closes what
-# "exec 9<" opened before it runs a program.
-ALL_SHELLS = (["dash"], ["bash"], ["bash", "--posix"], ["busybox", "sh"], ["mksh"])
-SHELLS = [shell for shell in ALL_SHELLS if shutil.which(shell[0])]
+# dash is /bin/sh of Debian and Ubuntu, busybox of Alpine, bash of the rest; mksh closes what "exec 9<" opened before it
+# runs a program.
+SHELLS = (["dash"], ["bash"], ["bash", "--posix"], ["busybox", "sh"], ["mksh"])
 ODD = "a b'c\"d$(touch pwned)`touch pwned`:e\\f*[x]@1000\n"
 
 
@@ -81,6 +80,8 @@ def test_shellcheck_has_no_complaint(kind, name, tmp_path):
 @case
 @pytest.mark.parametrize("folder", ["plain", ODD])
 def test_works_in_any_folder_and_from_any_directory(host, kind, name, folder, shell):
+    if not shutil.which(shell[0]):
+        pytest.skip("no %s here" % shell[0])
     host.install(KINDS[kind][name])
     (host.base / folder).mkdir()
     archive = lay_out(host, kind, host.base / folder / "archive-core.2")
