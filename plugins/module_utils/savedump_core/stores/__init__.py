@@ -13,7 +13,7 @@ from ..errors import SavedumpError, ToolMissing
 from ..model import Json
 from ..sysroot import Sysroot
 from . import _crew, abrt, apport, core_dump_handler, core_pattern, given, kdump, pstore, systemd_coredump
-from .filters import Filters, keeps, too_old
+from .filters import Filters, keeps
 from .place import Log, Looked, Spotted, Told, number, text_of
 
 # The kernel's own setting is asked first: it says where the next core will go. Then those that cores are handed to,
@@ -90,6 +90,8 @@ class Search:
         self._looked: List[Tuple[int, Looked, List[int]]] = []
         self._logs: List[Log] = []
         self._unread: List[OSError] = []
+        # By folder and reason: where in the list of places, how many files, the last of their names.
+        self._shut: Dict[Tuple[str, str], Tuple[int, int, str]] = {}
         self._left_out = 0
         self._users: Optional[Dict[int, str]] = None
 
@@ -97,9 +99,6 @@ class Search:
         seen: Set[int] = set()
         for site, facts in _crew.spread(self._sites(), self._facts):
             if site.inode is not None and site.inode in seen:
-                continue
-            if too_old(self._filters, site.mtime_ns):
-                self._left_out += 1
                 continue
             entry = self._entry(site, facts)
             if entry is None:
@@ -121,7 +120,7 @@ class Search:
     def report(self, entries: Tuple[Json, ...] = ()) -> FindReport:
         """What is to be said besides the dumps, which are those given."""
         looked = []
-        for _order, one, place in sorted(self._looked, key=lambda row: row[0]):
+        for _order, one, place in sorted(self._looked + list(self._shut_files()), key=lambda row: row[0]):
             found = "%d found" % place[0] if place[0] else "no dump"
             looked.append(one if one.outcome else one._replace(outcome=found))
         return FindReport(
@@ -170,8 +169,14 @@ class Search:
         try:
             facts = read()
         except OSError as error:
+            why = error.strerror or str(error)
             if spotted.sure or named or site.like.store != given.NAME:
-                self._failed(site, error.strerror or str(error))
+                self._failed(site, why)
+            else:
+                # Any of a user's files, and there may be thousands.
+                folder, name = os.path.split(path)
+                order, count, _name = self._shut.get((folder, why), (site.like.order, 0, ""))
+                self._shut[folder, why] = (order, count + 1, name)
             if named:
                 self._unread.append(error)
             return None
@@ -216,6 +221,11 @@ class Search:
         unfinished = site.like.spotted.unfinished
         outcome = "%s; %s" % (unfinished, why) if unfinished else why
         self._looked.append((site.like.order, Looked(site.like.store, site.path, outcome), [0]))
+
+    def _shut_files(self) -> Iterator[Tuple[int, Looked, List[int]]]:
+        for (folder, why), (order, count, name) in self._shut.items():
+            what = "%d files, such as %s" % (count, name) if count > 1 else name
+            yield order, Looked(given.NAME, folder, "%s: %s" % (why, what)), [0]
 
     def _user(self, uid: Optional[int]) -> Optional[str]:
         """By /etc/passwd: no server of users' names is asked."""

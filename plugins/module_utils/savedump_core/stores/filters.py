@@ -2,10 +2,12 @@
 """Which of the dumps that were found are wanted: the same words for the command line and for Ansible."""
 
 import calendar
+import datetime
 import fnmatch
 import os
 import re
 import time
+from signal import Signals
 from typing import Iterable, NamedTuple, Optional, Tuple
 
 from ..errors import UsageError
@@ -75,11 +77,6 @@ def keeps(filters: Filters, entry: Json) -> bool:
     )
 
 
-def too_old(filters: Filters, mtime_ns: int) -> bool:
-    """Whether a file that was last changed then cannot be wanted, whatever it is: nobody dies after his dump."""
-    return filters.newer_than_ns is not None and mtime_ns < filters.newer_than_ns
-
-
 def _kind(wanted: Tuple[str, ...], entry: Json) -> bool:
     group = KERNEL if entry.get("kernel") else PROCESS
     return not wanted or entry.get("kind") in wanted or group in wanted
@@ -118,13 +115,17 @@ def _size_of(entry: Json) -> int:
 
 
 def signal_of(word: str) -> str:
-    """SEGV, sigsegv and SIGSEGV are one."""
+    """SEGV, sigsegv and SIGSEGV are one. Raises UsageError for what no dump can have: it would match nothing."""
     word = word.strip().upper()
     if word.isdecimal():
         return str(int(word[:4]))
-    if not re.match(r"[A-Z][A-Z0-9+]*\Z", word):
+    name = word if word.startswith("SIG") else "SIG" + word
+    known = Signals.__members__
+    # That one is of MIPS, Alpha and SPARC.
+    if name not in known and name != "SIGEMT":
         raise UsageError("%r is no signal" % word, "write it as SIGSEGV or 11")
-    return word if word.startswith("SIG") else "SIG" + word
+    # By its first name: SIGIOT is SIGABRT.
+    return known[name].name if name in known else name
 
 
 def moment(text: str, now: float) -> int:
@@ -139,6 +140,8 @@ def moment(text: str, now: float) -> int:
     fields = tuple(int(part or 0) for part in match.groups()[:6])
     zone = (match.group(7) or "").upper().replace(":", "")
     try:
+        # Both functions below count the 31st of February, or the 13th month, on into the next.
+        datetime.datetime(*fields)  # type: ignore[arg-type]  # six numbers
         if not zone:
             return int(time.mktime(fields + (0, 0, -1))) * 10**9  # type: ignore[arg-type]  # a tuple of nine
         offset = 0 if zone == "Z" else (int(zone[1:3]) * 60 + int(zone[3:5])) * (-60 if zone[0] == "-" else 60)

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import errno
 import os
 import subprocess
 import zipfile
@@ -6,6 +7,8 @@ import zipfile
 import pytest
 
 from savedump_core import api
+from savedump_core.stores import find
+from savedump_core.sysroot import Sysroot
 from support import elfwriter, stores
 
 
@@ -102,6 +105,21 @@ def test_what_is_no_dump_costs_no_word_in_a_folder(tmp_path):
     # What is damaged might have been one; so might a report or a zip that bears a store's name.
     said = {os.path.basename(one.where) for one in report.looked} - {tmp_path.name}
     assert damaged.endswith("core.zst") and said == {"core.zst"}
+
+
+def test_files_in_a_folder_that_may_not_be_read_are_said(cores):
+    def describe(path, _sure):
+        if path.endswith("core.2"):
+            return api._describe(path, True)
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    for name in ("core.3.crash", "core.4.zip", "b/core.5"):
+        stores.put(cores + "/a", name, "of another user")
+    report = find((cores,), Sysroot("/"), describe)
+    assert [os.path.basename(entry["path"]) for entry in report.entries] == ["core.2"]
+    said = {looked.where: looked.outcome for looked in report.looked}
+    assert said.pop(cores + "/a") == "Permission denied: 4 files, such as core.1"
+    assert said == {cores + "/a/b": "Permission denied: core.5", cores: "1 found"}
 
 
 def test_host_without_the_codec_knows_what_the_name_says(tmp_path, monkeypatch):
