@@ -5,7 +5,6 @@ kdump-tools (Debian, Ubuntu; kdump-config, kdump_save_core) deletes after a dump
 delete_dumps, now dracut/kdump-save) before it saves one. RHEL's and Fedora's keeps all.
 """
 
-import os
 import re
 from functools import partial
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Pattern, Tuple
@@ -13,15 +12,12 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Pattern
 from ..model import Json
 from ..sysroot import Sysroot
 from ._kdump_settings import DEFAULT, KDUMP_TOOLS, SUSE, settings
-from ._tmpfiles import Tmpfiles
-from .apport import REPORTS, cleaned_at, cleaning_days
+from .apport import tidied
 from .place import sooner
 
 # `find -name '2*'` and what it deletes with it; SUSE's pattern has a colon before version 1.
 _OF_KDUMP_TOOLS = re.compile(r"2")
 _OF_SUSE = re.compile(r"\d{4}-[01]\d-[0-3]\d-[0-2]\d[-:][0-5]\d\Z")
-# What apport's cron job takes for the folder of a kernel dump.
-_OF_CRON = re.compile(r"[0-9]{12}\Z")
 
 Expires = Callable[[str], Optional[Json]]
 
@@ -41,8 +37,7 @@ class Expiry:
 
     def __init__(self, sysroot: Sysroot) -> None:
         self._sysroot = sysroot
-        self._rules = Tmpfiles(sysroot)
-        self._days = cleaning_days(sysroot, "d")
+        self._tidied = tidied(sysroot)
         self._limits = tuple(_limits(sysroot))
 
     def below(self, top: str, names: List[str]) -> Optional[Expires]:
@@ -53,10 +48,7 @@ class Expiry:
             if self._is(top, limit.folder):
                 theirs = sorted((name for name in names if limit.names.match(name)), key=_version, reverse=True)
                 going.update((name, limit.why) for name in theirs[limit.kept :])
-        days = self._days if self._is(top, REPORTS) else None
-        if not going and days is None and self._rules.asked() is None:
-            return None
-        return partial(_expires, top, going, days, self._rules)
+        return partial(_expires, top, going, self._tidied) if going else self._tidied
 
     def _is(self, top: str, folder: str) -> bool:
         try:
@@ -66,9 +58,9 @@ class Expiry:
 
 
 def _limits(sysroot: Sysroot) -> Iterator[_Limit]:
-    said = settings(sysroot, KDUMP_TOOLS, ("KDUMP_COREDIR", "KDUMP_NUM_DUMPS", "NFS"))
+    said = settings(sysroot, KDUMP_TOOLS, ("KDUMP_COREDIR", "KDUMP_NUM_DUMPS", "NFS", "SSH", "FTP"))
     kept = _number(said.get("KDUMP_NUM_DUMPS", ""))
-    if kept > 0 and not said.get("NFS"):
+    if kept > 0 and not any(said.get(name) for name in ("NFS", "SSH", "FTP")):
         why = "kdump-tools keeps %d (KDUMP_NUM_DUMPS in %s): the oldest goes at the next crash" % (kept, KDUMP_TOOLS)
         yield _Limit(said.get("KDUMP_COREDIR") or DEFAULT, _OF_KDUMP_TOOLS, kept - 1, why)
     said = settings(sysroot, SUSE, ("KDUMP_SAVEDIR", "KDUMP_KEEP_OLD_DUMPS"))
@@ -93,8 +85,7 @@ def _version(name: str) -> Tuple[object, ...]:
     return tuple((is_number is not None, int(part) if is_number else part) for is_number, part in parts)
 
 
-def _expires(top: str, going: Dict[str, str], days: Optional[int], rules: Tmpfiles, path: str) -> Optional[Json]:
+def _expires(top: str, going: Dict[str, str], rules: Optional[Expires], path: str) -> Optional[Json]:
     first = path[len(top) :].lstrip("/").partition("/")[0]
     crowded: Optional[Json] = {"at": None, "why": going[first]} if first in going else None
-    cleaned = cleaned_at(os.path.join(top, first), days) if _OF_CRON.match(first) else None
-    return sooner(cleaned, rules.expires(path), crowded)
+    return sooner(rules(path) if rules else None, crowded)

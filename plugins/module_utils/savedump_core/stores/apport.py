@@ -8,7 +8,7 @@ import os
 import re
 import time
 from functools import partial
-from typing import Dict, Iterator, List, Optional, Set, Tuple, Union
+from typing import Callable, Dict, Iterator, List, Optional, Set, Tuple, Union
 
 from ..model import Json
 from ..sysroot import Refused, Sysroot, regular_file
@@ -26,6 +26,8 @@ _CORE = re.compile(
 # apport/fileutils.py, max_corefiles_per_uid: from so many on, the oldest makes room for the next.
 _CORES_PER_USER = 5
 CLEANER = "/etc/cron.daily/apport"
+# What that takes for the folder of a kernel's dump.
+_KERNEL_DUMP = re.compile(r"[0-9]{12}\Z")
 # The signal comes behind the process's memory map, which has a line for each mapping.
 _MAX_HEAD, _STEP = 1 << 20, 1 << 14
 _MAX_VALUE = 1 << 12
@@ -48,7 +50,7 @@ def _reports(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted, Log]]:
     except OSError as error:
         yield Looked(NAME, where, error.strerror or str(error))
         return
-    expires = partial(_expires, cleaning_days(sysroot, "f"), Tmpfiles(sysroot))
+    expires = tidied(sysroot)
     logs: List[Log] = []
     for name in names:
         if not name.endswith(".crash"):
@@ -188,7 +190,19 @@ def _core_expires(crowded_out: Set[str], rules: Tmpfiles, path: str) -> Optional
     return sooner(rules.expires(path), crowded)
 
 
-def cleaning_days(sysroot: Sysroot, kind: str) -> Optional[int]:
+def tidied(sysroot: Sysroot) -> Optional[Callable[[str], Optional[Json]]]:
+    """When a file goes by the rules that are for anybody's: those of systemd-tmpfiles and, in REPORTS, of apport's cron
+    job. It is asked with the file's path; None if there are no such rules."""
+    rules = Tmpfiles(sysroot)
+    files, folders = _cleaning_days(sysroot, "f"), _cleaning_days(sysroot, "d")
+    try:
+        top = sysroot.resolve(REPORTS).host_path
+    except OSError:
+        return rules.asked()
+    return rules.asked() if files is None and folders is None else partial(_expires, top + "/", files, folders, rules)
+
+
+def _cleaning_days(sysroot: Sysroot, kind: str) -> Optional[int]:
     """After how many days apport's cron job deletes what lies in REPORTS: files if `kind` is "f", the folders of kernel
     dumps if it is "d" (find(1), -type). None if it does not."""
     try:
@@ -202,8 +216,16 @@ def cleaning_days(sysroot: Sysroot, kind: str) -> Optional[int]:
     return None
 
 
-def cleaned_at(path: str, days: Optional[int]) -> Optional[Json]:
-    """When that job deletes the file or the folder."""
+def _expires(top: str, files: Optional[int], folders: Optional[int], rules: Tmpfiles, path: str) -> Optional[Json]:
+    cleaned = None
+    if path.startswith(top):
+        name, slash, _below = path[len(top) :].partition("/")
+        days = files if not slash else folders if _KERNEL_DUMP.match(name) else None
+        cleaned = _cleaned(top + name, days)
+    return sooner(cleaned, rules.expires(path))
+
+
+def _cleaned(path: str, days: Optional[int]) -> Optional[Json]:
     if days is None:
         return None
     try:
@@ -213,7 +235,3 @@ def cleaned_at(path: str, days: Optional[int]) -> Optional[Json]:
     # find(1): +7 is more than seven whole days.
     at = mtime_ns + (days + 1) * 86400 * 10**9
     return {"at": at, "why": "apport's cron job deletes it after %d days (%s)" % (days, CLEANER)}
-
-
-def _expires(days: Optional[int], rules: Tmpfiles, path: str) -> Optional[Json]:
-    return sooner(cleaned_at(path, days), rules.expires(path))

@@ -6,6 +6,7 @@ the processes that run now are looked at, for a service that died and was starte
 folders that administrators customarily point it to.
 """
 
+import errno
 import os
 import re
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Callable, Iterator, List, Optional, Pattern, Set, Tuple, Unio
 
 from ..model import Json
 from ..sysroot import Refused, Sysroot, regular_file
-from ._tmpfiles import Tmpfiles
+from .apport import tidied
 from .place import Looked, Spotted, Told, folder, number
 
 NAME = "core_pattern"
@@ -48,24 +49,26 @@ def entries(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted, str]]:
     if pattern[:1] in ("|", "@"):
         yield Looked(NAME, pattern, _handed_to(pattern))
         return
-    expires = Tmpfiles(sysroot).asked()
+    expires = tidied(sysroot)
     # A relative one may have folders, too, which lie in the working directory.
     beneath = pattern if pattern.startswith("/") else "/" + pattern
-    where, recursive = _fixed_folder(beneath)
-    regex = regex_of(os.path.relpath(beneath, where))
+    where = _fixed_folder(beneath)
+    rest = os.path.relpath(beneath, where)
+    regex, depth = regex_of(rest), rest.count("/")
     if beneath != pattern:
         yield Looked(NAME, pattern, "relative: each core lies in its process's working directory")
-        # One that begins with a letter's folder (%e/core) would mean all that lies below "/".
-        recursive = recursive and where != "/"
-        for folder_there in _working_folders(sysroot, where):
-            yield from _in_folder(folder_there, regex, recursive, expires)
+        working, hidden = _working_folders(sysroot, where)
+        if hidden:
+            yield Looked(NAME, "/proc/*/cwd", "%s (processes: %d)" % (os.strerror(errno.EACCES), hidden))
+        for folder_there in working:
+            yield from _in_folder(folder_there, regex, depth, expires)
         return
     try:
         host = sysroot.resolve(where).host_path
     except OSError as error:
         yield Looked(NAME, sysroot.host_path(where), error.strerror or str(error))
         return
-    yield from _in_folder(host, regex, recursive, expires)
+    yield from _in_folder(host, regex, depth, expires)
 
 
 def pattern_of(sysroot: Sysroot) -> str:
@@ -124,12 +127,12 @@ def _tell(regex: "Pattern[str]", cut: int, path: str, brief: bool) -> Told:
 
 
 def _in_folder(
-    where: str, regex: "Pattern[str]", recursive: bool, expires: Optional[Callable[[str], Optional[Json]]]
+    where: str, regex: "Pattern[str]", depth: int, expires: Optional[Callable[[str], Optional[Json]]]
 ) -> Iterator[Union[Looked, Spotted]]:
     cut = len(where.rstrip("/")) + 1
     wanted = partial(_wanted, regex, cut)
     tell = partial(_tell, regex, cut) if regex.groupindex else None
-    for item in folder(NAME, where, wanted, recursive):
+    for item in folder(NAME, where, wanted, depth):
         if isinstance(item, Looked):
             yield item
         else:
@@ -147,25 +150,23 @@ def _handed_to(pattern: str) -> str:
     return _KNOWN_ELSEWHERE
 
 
-def _fixed_folder(pattern: str) -> Tuple[str, bool]:
-    """The deepest folder that does not depend on the process, and whether cores lie below it rather than in it."""
-    directory = os.path.dirname(pattern)
-    if "%" not in directory:
-        return directory or "/", False
-    return os.path.dirname(directory[: directory.index("%")]) or "/", True
+def _fixed_folder(pattern: str) -> str:
+    """The deepest folder that does not depend on the process."""
+    return os.path.dirname(pattern.partition("%")[0]) or "/"
 
 
-def _working_folders(sysroot: Sysroot, below: str = "/") -> List[str]:
-    """Those that are there; of each, the folder `below` it."""
+def _working_folders(sysroot: Sysroot, below: str = "/") -> Tuple[List[str], int]:
+    """Those that are there; of each, the folder `below` it. And how many processes do not show theirs."""
     folders = set(_CUSTOMARY)
-    if sysroot.root == "/":
-        for name in os.listdir("/proc"):
-            if name.isdigit():
-                try:
-                    folders.add(os.readlink("/proc/%s/cwd" % name))
-                except OSError:
-                    # The process ended, or is another user's.
-                    continue
+    hidden = 0
+    for name in _processes() if sysroot.root == "/" else ():
+        try:
+            folders.add(os.readlink("/proc/%s/cwd" % name))
+        except PermissionError:
+            hidden += 1
+        except OSError:
+            # The process ended.
+            continue
     found = []
     for path in sorted(folders):
         try:
@@ -174,4 +175,12 @@ def _working_folders(sysroot: Sysroot, below: str = "/") -> List[str]:
             continue
         if where and where not in found and os.path.isdir(where):
             found.append(where)
-    return found
+    return found, hidden
+
+
+def _processes() -> List[str]:
+    """None where /proc is not mounted, as in some chroots."""
+    try:
+        return [name for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []

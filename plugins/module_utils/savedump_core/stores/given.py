@@ -3,30 +3,29 @@
 
 import os
 from functools import partial
-from typing import Iterator, Optional, Tuple, Union
+from typing import Callable, Iterator, Optional, Tuple, Union
 
 from ..model import Json
 from ..sysroot import Sysroot
 from . import abrt, apport, core_dump_handler, kdump, systemd_coredump
-from ._tmpfiles import Tmpfiles
-from .place import Looked, Spotted, folder
+from .place import MAX_FILES, Looked, Spotted, folder
 
 NAME = "given"
 
 
 def entries(paths: Tuple[str, ...], sysroot: Sysroot) -> Iterator[Union[Looked, Spotted]]:
-    rules = Tmpfiles(sysroot)
-    expires = partial(_expires, rules) if rules.asked() else None
+    tidied = apport.tidied(sysroot)
+    expires = partial(_expires, tidied) if tidied else None
     for path in paths:
         if not os.path.isdir(path):
             yield judged(path)._replace(expires=expires)
             continue
-        for item in folder(NAME, path, _any, recursive=True, links=True):
+        for item in folder(NAME, path, _any, depth=MAX_FILES, links=True):
             yield item if isinstance(item, Looked) else judged(item)._replace(expires=expires, sure=False)
 
 
-def _expires(rules: Tmpfiles, path: str) -> Optional[Json]:
-    return rules.expires(os.path.abspath(path))
+def _expires(tidied: Callable[[str], Optional[Json]], path: str) -> Optional[Json]:
+    return tidied(os.path.abspath(path))
 
 
 def judged(path: str) -> Spotted:

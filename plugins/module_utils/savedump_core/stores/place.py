@@ -80,20 +80,20 @@ MAX_FILES = 1000000
 
 
 def folder(
-    store: str, where: str, wanted: Callable[[str], bool], recursive: bool = False, links: bool = False
+    store: str, where: str, wanted: Callable[[str], bool], depth: int = 0, links: bool = False
 ) -> Iterator[Union[Looked, str]]:
-    """The regular files in a folder whose path is wanted, then a Looked. Links to files are followed if `links`, and
-    those to folders never."""
+    """The regular files in a folder, and `depth` folders deep below it, whose path is wanted, then a Looked. Links to
+    files are followed if `links`, and those to folders never."""
     try:
         names, folders = listing(where, links)
     except OSError as error:
         yield Looked(store, where, error.strerror or str(error))
         return
     yield from _wanted(where, names, wanted)
-    todo = [os.path.join(where, name) for name in reversed(folders)] if recursive else []
+    todo = [(os.path.join(where, name), depth - 1) for name in reversed(folders)] if depth else []
     count = len(names)
     while todo:
-        top = todo.pop()
+        top, depth = todo.pop()
         try:
             names, folders = listing(top, links)
         except OSError as error:
@@ -104,7 +104,8 @@ def folder(
         if count > MAX_FILES:
             yield Looked(store, top, "too many files: those that come after it were not looked at")
             break
-        todo.extend(os.path.join(top, name) for name in reversed(folders))
+        if depth:
+            todo.extend((os.path.join(top, name), depth - 1) for name in reversed(folders))
     yield Looked(store, where, "")
 
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """core_pattern is the kernel's and is never written here: a sysroot gives each case a pattern of its own."""
 
+import errno
 import os
 
 import pytest
 
-from savedump_core.stores import core_pattern
+from savedump_core.stores import core_pattern, given, place
 from savedump_core.stores.place import Looked
 from savedump_core.sysroot import Sysroot
 
@@ -76,6 +77,13 @@ def test_relative_pattern_with_a_folder_of_the_process(host):
     host.pattern("cores/%e/core")
     expected = [host.put("/tmp/cores/prog/core")]
     host.put("/tmp/cores/core")
+    assert host.entries()[0] == expected
+
+
+def test_relative_pattern_that_begins_with_a_folder_of_the_process(host):
+    host.pattern("%e/core.%p")
+    expected = [host.put("/var/crash/prog/core.1")]
+    host.put("/var/crash/prog/x/core.2")
     assert host.entries()[0] == expected
 
 
@@ -205,4 +213,50 @@ def test_folder_that_is_not_there_is_said(host):
 
 def test_working_directory_of_a_running_process_is_looked_at(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert str(tmp_path) in core_pattern._working_folders(Sysroot("/"))
+    assert str(tmp_path) in core_pattern._working_folders(Sysroot("/"))[0]
+
+
+def test_processes_that_do_not_show_their_working_directory_are_said(monkeypatch):
+    def readlink(_path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(core_pattern, "pattern_of", lambda _sysroot: "core.%p")
+    monkeypatch.setattr(core_pattern, "_processes", lambda: ["1", "22"])
+    monkeypatch.setattr(os, "readlink", readlink)
+    looked = [item for item in core_pattern.entries(Sysroot("/")) if isinstance(item, Looked)]
+    assert Looked("core_pattern", "/proc/*/cwd", "Permission denied (processes: 2)") in looked
+
+
+def test_host_without_proc(monkeypatch):
+    def listdir(path):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    folders, hidden = core_pattern._working_folders(Sysroot("/"))
+    assert "/tmp" in folders and hidden == 0
+
+
+def test_no_folder_is_searched_deeper_than_the_pattern_goes(host, monkeypatch):
+    host.pattern("/%h/cores/core.%p")
+    expected = [host.put("/node/cores/core.1")]
+    host.put("/home/cores/of/core.2")
+    listed = []
+
+    def listing(where, links):
+        listed.append(where)
+        return place_listing(where, links)
+
+    place_listing = place.listing
+    monkeypatch.setattr(place, "listing", listing)
+    assert host.entries()[0] == expected
+    assert host.root + "/home/cores" in listed and host.root + "/home/cores/of" not in listed
+
+
+def test_cron_job_of_apport_deletes_all_files_of_its_folder(host):
+    host.pattern("/var/crash/core.%p")
+    host.put("/etc/cron.daily/apport", b"find /var/crash/. ! -name . -prune -type f -mtime +7 -exec rm -f {} +\n")
+    at = host.put("/var/crash/core.1")
+    for entries in (core_pattern.entries(Sysroot(host.root)), given.entries((host.root,), Sysroot(host.root))):
+        (item,) = [item for item in entries if not isinstance(item, Looked) and item.path == at]
+        assert item.expires(at)["at"] == os.lstat(at).st_mtime_ns + 8 * 86400 * 10**9
+        assert item.expires(at + "/x/core") is None

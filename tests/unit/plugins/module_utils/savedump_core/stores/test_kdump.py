@@ -313,7 +313,7 @@ class TestExpiry:
         [("KDUMP_NUM_DUMPS=3", ["202611230702"]),
          ("KDUMP_NUM_DUMPS=1", ["202611230702", "202611230703", "202611231702"]),
          ("KDUMP_NUM_DUMPS=4", []), ("KDUMP_NUM_DUMPS=0", []), ("", []), ("KDUMP_NUM_DUMPS=$(reboot)", []),
-         ("KDUMP_NUM_DUMPS=1\nNFS=vault:/x", [])],
+         ("KDUMP_NUM_DUMPS=1\nNFS=vault:/x", []), ("KDUMP_NUM_DUMPS=1\nSSH=root@vault", [])],
     )  # fmt: skip
     def test_kdump_tools_keeps_a_number(self, host, settings, doomed):
         host.put("/etc/default/kdump-tools", settings + "\n")
@@ -351,9 +351,11 @@ class TestExpiry:
         )
         host.put("/var/crash/202611230702/dump.202611230702")
         host.put("/var/crash/moved/vmcore")
+        host.put("/var/crash/vmcore", age=LONG_AGO)
         os.utime(host.root + "/var/crash/202611230702", (LONG_AGO, LONG_AGO))
         found = self.expires(host)
         assert found["moved"] is None
+        assert found["vmcore"]["at"] == (LONG_AGO + 4 * 86400) * 10**9
         assert found["202611230702"]["at"] == (LONG_AGO + 8 * 86400) * 10**9
         assert "/etc/cron.daily/apport" in found["202611230702"]["why"]
 
