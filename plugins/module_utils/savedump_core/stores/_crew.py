@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+from contextlib import suppress
 from functools import partial
 from typing import IO, Any, Callable, Iterator, List, Optional, Tuple, TypeVar
 
@@ -28,13 +29,16 @@ def spread(items: List[_Item], work: Callable[[_Item], Optional[Json]]) -> Itera
     raises. The list is emptied. Memory does not grow with it: who is ahead waits."""
     count = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, _MOST)
     # To fork beside threads is to inherit what they hold.
-    if count < 2 or len(items) < MIN_ITEMS or threading.active_count() > 1:
-        while items:
+    alone = count < 2 or len(items) < MIN_ITEMS or threading.active_count() > 1
+    crew: List[Tuple[int, IO[bytes]]] = []
+    try:
+        # A host in trouble may have no process to spare.
+        with suppress(OSError):
+            while not alone and len(crew) < count:
+                crew.append(_started(items, work, len(crew), count))
+        while items and len(crew) < count:
             item = items.pop()
             yield item, partial(work, item)
-        return
-    crew = [_started(items, work, number, count) for number in range(count)]
-    try:
         turn = 0
         while items:
             pipe = crew[turn % count][1]
@@ -65,7 +69,12 @@ def _started(
 ) -> Tuple[int, IO[bytes]]:
     """A process that takes every `count`-th batch, and the pipe on which it says what it saw, a line for each."""
     reading, writing = os.pipe()
-    process = os.fork()
+    try:
+        process = os.fork()
+    except OSError:
+        os.close(reading)
+        os.close(writing)
+        raise
     if process:
         os.close(writing)
         return process, os.fdopen(reading, "rb")

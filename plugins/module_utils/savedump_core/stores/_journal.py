@@ -36,7 +36,7 @@ Crash = Dict[str, str]
 
 def crashes(sysroot: Sysroot) -> Iterator[Crash]:
     """The newest first. Nothing if there is no journalctl, no journal, or no right to read it; what was read until
-    then if it takes too long."""
+    then if it takes too long. Raises OSError if journalctl cannot be started."""
     arguments = _arguments(sysroot)
     if arguments is None:
         return

@@ -87,8 +87,13 @@ def _kdump_utils(sysroot: Sysroot) -> Iterator[Target]:
 def _suse(sysroot: Sysroot) -> Iterator[Target]:
     """SUSE: kdump(5). KDUMP_SAVEDIR is a URL or several, or a path."""
     at = SUSE
-    for url in settings(sysroot, at, ("KDUMP_SAVEDIR",)).get("KDUMP_SAVEDIR", "").split():
+    said = settings(sysroot, at, ("KDUMP_SAVEDIR", "KDUMP_TRANSFER"))
+    if said.get("KDUMP_TRANSFER"):
+        # The command may hold a password.
+        yield Target(None, "%s: KDUMP_TRANSFER" % at, "a command of the host's own saves dumps: look where it does")
+    for url in said.get("KDUMP_SAVEDIR", "").split():
         scheme, colon, rest = url.partition("://")
+        scheme = scheme.lower()
         if not colon or scheme == "file":
             yield from _folder(rest if colon else url, at)
         else:

@@ -33,18 +33,22 @@ def entries(sysroot: Sysroot) -> Iterator[Union[Looked, Log]]:
             yield Looked(NAME, sysroot.host_path(place), error.strerror or str(error))
             continue
         count = 0
-        for path in _logs(where):
+        shut: List[OSError] = []
+        for path in _logs(where, shut):
             count += 1
             yield Log(NAME, path, _what(path))
             if count >= MAX_LOGS:
                 break
+        for one in shut:
+            yield Looked(NAME, one.filename, one.strerror or str(one))
         more = " or more" if count >= MAX_LOGS else ""
         found = "%d%s logs of crashes, no dump" % (count, more) if count > 1 else "1 log of a crash, no dump"
         yield Looked(NAME, where, found if count else "no log of a crash")
 
 
-def _logs(where: str) -> Iterator[str]:
-    for top, folders, names in os.walk(where):
+def _logs(where: str, shut: List[OSError]) -> Iterator[str]:
+    """Their paths; `shut` gets why folders could not be read."""
+    for top, folders, names in os.walk(where, onerror=shut.append):
         folders.sort()
         # dmesg.txt has in one what the records beside it, or in the folders below it, have in parts.
         if "dmesg.txt" in names:

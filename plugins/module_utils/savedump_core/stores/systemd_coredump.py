@@ -56,7 +56,7 @@ def entries(sysroot: Sysroot) -> Iterator[Union[Looked, Spotted, Log]]:
         if name.startswith(_UNFINISHED):
             writing = changed_just_now(path)
             words = "it is being written" if writing else "systemd-coredump did not finish it"
-            yield Spotted(path, "%s: it has a temporary name" % words, writing)
+            yield Spotted(path, "%s: it has a temporary name" % words, writing, expires=expires)
         elif name.startswith("core."):
             yield Spotted(path, tell=tell, expires=expires)
     yield Looked(NAME, where, "")
@@ -146,19 +146,24 @@ def _attribute(path: str, name: str) -> Optional[str]:
     return os.fsdecode(raw[:_MAX_ATTRIBUTE])
 
 
-def _journal(sysroot: Sysroot) -> Tuple[Dict[str, Crash], List[Log]]:
+def _journal(sysroot: Sysroot) -> Tuple[Dict[str, Crash], List[Union[Looked, Log]]]:
     """The journal's entries by their files' base names, for the folder may have been moved; the newest of a name. And
     what is to be said of crashes of which there never was a file (coredump.conf(5), Storage=)."""
     found: Dict[str, Crash] = {}
-    others: List[Log] = []
-    for crash in crashes(sysroot):
-        if crash.get("FILENAME"):
-            found.setdefault(os.path.basename(crash["FILENAME"]), crash)
-        elif len(others) < MAX_LOGS:
-            how = "no core of it was kept"
-            if INSIDE in crash:
-                how = "its core is in the journal itself: coredumpctl dump %s -o FILE takes it out" % crash.get("PID")
-            others.append(Log(NAME, JOURNAL, "%s; %s" % (_died(crash), how)))
+    others: List[Union[Looked, Log]] = []
+    try:
+        for crash in crashes(sysroot):
+            if crash.get("FILENAME"):
+                found.setdefault(os.path.basename(crash["FILENAME"]), crash)
+            elif len(others) < MAX_LOGS:
+                how = "no core of it was kept"
+                if INSIDE in crash:
+                    how = "its core is in the journal itself: coredumpctl dump %s -o FILE takes it out"
+                    how %= crash.get("PID")
+                others.append(Log(NAME, JOURNAL, "%s; %s" % (_died(crash), how)))
+    except OSError as error:
+        # Such as that no more processes may be started. What the files say themselves is there without it.
+        others.append(Looked(NAME, JOURNAL, "journalctl: %s" % (error.strerror or error)))
     return found, others
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Thousands of dumps on all processors give what one after the other gives."""
 
+import errno
 import os
 import signal
 import threading
@@ -55,6 +56,24 @@ def test_alone_where_it_is_no_use(monkeypatch, count, threads, cores):
     monkeypatch.setattr(threading, "active_count", lambda: threads)
     found = [facts for _number, facts in said(_crew.spread(ITEMS[:count], work)) if isinstance(facts, dict)]
     assert {facts["by"] for facts in found} == {os.getpid()} and len(found) > count // 2
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+def test_host_that_starts_no_more_processes(processors, monkeypatch, spare):
+    started = []
+    fork = os.fork
+
+    def limited():
+        if len(started) == spare:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        started.append(fork())
+        return started[-1]
+
+    monkeypatch.setattr(os, "fork", limited)
+    found = list(said(_crew.spread(ITEMS[:], work)))
+    assert [number for number, _facts in found] == ITEMS[::-1]
+    assert {facts["by"] for _number, facts in found if isinstance(facts, dict)} == {os.getpid()}
+    assert not any(os.path.exists("/proc/%d" % process) for process in started)
 
 
 def test_process_that_is_killed_is_stood_in_for(processors):

@@ -181,6 +181,8 @@ def test_log_without_a_dump_is_a_log(host):
          "the shell works this out"),
         ("/etc/sysconfig/kdump", 'KDUMP_SAVEDIR="ftp://me:secret@vault/d"\n', "/etc/sysconfig/kdump: ftp vault",
          "dumps go to that host"),
+        ("/etc/sysconfig/kdump", 'KDUMP_TRANSFER="send --password secret"\n', "/etc/sysconfig/kdump: KDUMP_TRANSFER",
+         "a command of the host's own saves dumps"),
     ],
 )  # fmt: skip
 def test_place_that_is_not_on_this_host_is_said(host, settings, text, where, outcome):

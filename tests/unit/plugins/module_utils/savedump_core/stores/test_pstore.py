@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import errno
 import os
 
 import pytest
@@ -57,6 +58,20 @@ def test_logs_are_bounded(put, tmp_path, monkeypatch):
     for number in range(9):
         put("/sys/fs/pstore/dmesg-ramoops-%d" % number)
     assert len(items(tmp_path, Log)) == 3 and "3 or more logs" in items(tmp_path, Looked)[0].outcome
+
+
+def test_folder_that_may_not_be_read_is_said(put, tmp_path, monkeypatch):
+    put("/var/lib/systemd/pstore/1700000000/dmesg.txt")
+    scandir = os.scandir
+
+    def refused(path):
+        if path.endswith("1700000000"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    shut = str(tmp_path / "var/lib/systemd/pstore/1700000000")
+    assert Looked("pstore", shut, "Permission denied") in items(tmp_path, Looked)
 
 
 def test_link_is_not_followed(put, tmp_path):

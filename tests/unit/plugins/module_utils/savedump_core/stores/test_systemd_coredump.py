@@ -2,7 +2,10 @@
 """What systemd-coredump left, by its names and attributes. What it really writes, and the journal, are in
 tests/integration/test_stores.py."""
 
+import errno
 import os
+import shutil
+import subprocess
 import time
 
 import pytest
@@ -101,12 +104,35 @@ def test_temporary_file_is_being_written_or_was_left_behind(tmp_path):
     assert entry["in_progress"] is False and "did not finish" in entry["incomplete_why"]
 
 
+def test_host_that_starts_no_more_processes_has_dumps_nevertheless(tmp_path, monkeypatch):
+    """A host in trouble: fork(2) ends with EAGAIN."""
+
+    def popen(*_words, **_options):
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    stores.systemd(tmp_path, CORE, suffix="")
+    os.makedirs(str(tmp_path / "var/log/journal"))
+    monkeypatch.setattr(shutil, "which", lambda program: "/usr/bin/" + program)
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    (entry,), report = find(tmp_path)
+    assert entry["complete"] is True
+    assert ("/var/log/journal", "journalctl: Resource temporarily unavailable") in [
+        (looked.where, looked.outcome) for looked in report.looked
+    ]
+
+
 class TestExpiry:
     """When it will be gone: by the rules on the host that it lies on."""
 
     def rules(self, root, line, name="systemd.conf", folder="/usr/lib/tmpfiles.d/"):
         stores.put(root, "/usr/bin/systemd-tmpfiles")
         stores.put(root, folder + name, "# a comment\n%s\n" % line)
+
+    def test_what_was_left_unfinished_goes_when_the_system_starts(self, tmp_path):
+        self.rules(tmp_path, "r! /var/lib/systemd/coredump/.#*")
+        stores.put(tmp_path, FOLDER + ".#core.prog.0.%s.1.1400000000000000.zst0123456789abcdef" % stores.BOOT, CORE)
+        (entry,), _report = find(tmp_path)
+        assert entry["expires"]["at"] is None and "when the system starts" in entry["expires"]["why"]
 
     def expires(self, root):
         at = stores.systemd(root, CORE, suffix="")
