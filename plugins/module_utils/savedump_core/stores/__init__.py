@@ -9,12 +9,13 @@ import os
 from functools import partial
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple, Union
 
+from .. import lock
 from ..errors import SavedumpError, ToolMissing
 from ..model import Json
 from ..sysroot import Sysroot
 from . import _crew, abrt, apport, core_dump_handler, core_pattern, given, kdump, pstore, systemd_coredump
 from .filters import Filters, keeps
-from .place import Log, Looked, Spotted, Told, number, text_of
+from .place import Log, Looked, Spotted, Told, changed_just_now, number, text_of
 
 # The kernel's own setting is asked first: it says where the next core will go. Then those that cores are handed to,
 # by how many hosts have them; then where kernels' dumps go; and last where there is a log at most. A file that lies in
@@ -212,6 +213,11 @@ class Search:
         )
         entry["user"] = self._user(entry["process"]["uid"]) if process else None
         reasons = [reason for reason in (spotted.unfinished, told.cut) if reason]
+        may_grow = facts["complete"] is False and not entry["in_progress"] and changed_just_now(path)
+        if may_grow and lock.being_written(path):
+            # As the kernel writes cores: under their final names.
+            entry["in_progress"] = True
+            reasons.insert(0, "it is being written: somebody has it open for that")
         if reasons:
             entry["complete"] = False
             entry["incomplete_why"] = "; ".join(reasons + list(filter(None, (facts["incomplete_why"],))))

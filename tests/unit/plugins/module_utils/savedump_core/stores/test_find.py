@@ -107,6 +107,18 @@ def test_what_is_no_dump_costs_no_word_in_a_folder(tmp_path):
     assert damaged.endswith("core.zst") and said == {"core.zst"}
 
 
+def test_core_that_is_open_for_writing_is_being_written(tmp_path):
+    """By the kernel, under its final name."""
+    whole = elfwriter.process_core(pid=77).to_bytes()
+    with open(str(tmp_path / "core.77"), "wb", 0) as file:
+        file.write(whole[:-1])
+        (entry,) = api.find([str(tmp_path)]).entries
+        assert (entry["in_progress"], entry["complete"]) == (True, False)
+        assert entry["incomplete_why"].startswith("it is being written: ")
+    (entry,) = api.find([str(tmp_path)]).entries
+    assert (entry["in_progress"], entry["complete"]) == (False, False) and "it is cut" in entry["incomplete_why"]
+
+
 def test_files_in_a_folder_that_may_not_be_read_are_said(cores):
     def describe(path, _sure):
         if path.endswith("core.2"):
