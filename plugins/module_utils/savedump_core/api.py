@@ -311,6 +311,7 @@ def finding(paths: Iterable[str] = (), sysroot: str = "/", filters: "Optional[Fi
 def _describe(path: str, sure: bool) -> Optional[Json]:
     """What find() says of one dump; None for no dump, if it is not `sure` that it is one. Raises BadDump."""
     from .dumps.glance import glance
+    from .elf.header import ET_CORE, HEADER_SIZE, parse_header
     from .errors import BadDump
     from .source.head import open_head
 
@@ -318,7 +319,9 @@ def _describe(path: str, sure: bool) -> Optional[Json]:
         try:
             seen = glance(source)
         except BadDump:
-            if sure or (source.damage and not source.container):
+            # One that is cut within its headers, as on a full disk, or of another system, is worth a word anywhere.
+            header = parse_header(source.read_at(0, HEADER_SIZE))
+            if sure or (source.damage and not source.container) or (header is not None and header.type == ET_CORE):
                 raise
             return None
     facts = dump_json(seen.dump)

@@ -142,6 +142,10 @@ def _after(args: argparse.Namespace, report: Any, found: Sequence[Dict[str, Any]
     if (args.verbose or not some) and len(report.unread) < len(report.looked):
         yield "looked in:" if some else "no dump found; looked in:"
         yield from ("  " + line for line in places(report.looked))
+    elif report.passed_over:
+        one = report.passed_over == 1
+        words = "a file that may be a dump" if one else "%d files that may be dumps" % report.passed_over
+        yield "%s could not be read: %s find -v says why" % (words, say.program())
     if os.geteuid() != 0 and any(os.strerror(errno.EACCES) in one.outcome for one in report.looked):
         yield "only root may look everywhere: try it with sudo"
     if report.left_out:

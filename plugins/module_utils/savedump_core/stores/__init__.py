@@ -46,6 +46,9 @@ class FindReport(NamedTuple):
     """Why paths that were named themselves are not there, or could not be read."""
     left_out: int = 0
     """Dumps that the filters left out, of those that were looked at."""
+    passed_over: int = 0
+    """Files that may be dumps and could not be read; `looked` says why. Those that were named themselves are not
+    counted."""
 
     def as_json(self) -> Json:
         return {
@@ -94,6 +97,7 @@ class Search:
         # By folder and reason: where in the list of places, how many files, the last of their names.
         self._shut: Dict[Tuple[str, str], Tuple[int, int, str]] = {}
         self._left_out = 0
+        self._passed_over = 0
         self._users: Optional[Dict[int, str]] = None
 
     def __iter__(self) -> Iterator[Json]:
@@ -126,7 +130,7 @@ class Search:
             looked.append(one if one.outcome else one._replace(outcome=found))
         return FindReport(
             entries=entries, looked=tuple(looked), logs=tuple(self._logs), unread=tuple(self._unread),
-            left_out=self._left_out,
+            left_out=self._left_out, passed_over=self._passed_over,
         )  # fmt: skip
 
     def _sites(self) -> List[_Site]:
@@ -176,6 +180,7 @@ class Search:
             else:
                 # Any of a user's files, and there may be thousands.
                 folder, name = os.path.split(path)
+                self._passed_over += 1
                 order, count, _name = self._shut.get((folder, why), (site.like.order, 0, ""))
                 self._shut[folder, why] = (order, count + 1, name)
             if named:
@@ -226,6 +231,7 @@ class Search:
     def _failed(self, site: _Site, why: str) -> None:
         unfinished = site.like.spotted.unfinished
         outcome = "%s; %s" % (unfinished, why) if unfinished else why
+        self._passed_over += site.path not in self._named
         self._looked.append((site.like.order, Looked(site.like.store, site.path, outcome), [0]))
 
     def _shut_files(self) -> Iterator[Tuple[int, Looked, List[int]]]:

@@ -136,7 +136,15 @@ def _in_folder(
         if isinstance(item, Looked):
             yield item
         else:
-            yield Spotted(item, tell=tell, expires=expires, sure=False)
+            yield Spotted(item, tell=tell, expires=expires, sure=_is_empty(item))
+
+
+def _is_empty(path: str) -> bool:
+    """As the kernel leaves a core where there is no room for it."""
+    try:
+        return os.stat(path).st_size == 0
+    except OSError:
+        return False
 
 
 def _wanted(regex: "Pattern[str]", cut: int, path: str) -> bool:

@@ -83,6 +83,16 @@ def test_dump_that_is_being_written_is_said_to_be_once(tmp_path):
     assert "it is being written" not in shown
 
 
+def test_files_that_could_not_be_read_are_not_passed_over_without_a_word(tmp_path):
+    for name, content in (("core.1", elfwriter.process_core(pid=1).to_bytes()), ("core.zst", b"\x28\xb5\x2f\xfdno")):
+        stores.put(tmp_path, name, content)
+    done = savedump("find", str(tmp_path), status=0)
+    assert len(done.out.splitlines()) == 1
+    assert done.error.startswith("a file that may be a dump could not be read: ") and "find -v says why" in done.error
+    done = savedump("find", "-v", str(tmp_path), status=0)
+    assert "core.zst" in done.error and "may be a dump" not in done.error
+
+
 def test_filters(host):
     done = savedump("find", "--host-root", host, "--signal", "abrt", "--kind", "core", status=0)
     assert len(done.out.splitlines()) == 1 and "ccpp-" in done.out

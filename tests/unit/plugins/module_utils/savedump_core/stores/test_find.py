@@ -107,6 +107,19 @@ def test_what_is_no_dump_costs_no_word_in_a_folder(tmp_path):
     assert damaged.endswith("core.zst") and said == {"core.zst"}
 
 
+def test_core_of_which_a_full_disk_left_next_to_nothing_is_said(tmp_path):
+    whole = elfwriter.process_core(pid=77).to_bytes()
+    stores.put(tmp_path, "/proc/sys/kernel/core_pattern", "/cores/core.%p")
+    for name, content in (("core.1", whole[:100]), ("core.2", b""), ("core.3", b"a text"), ("empty", b"")):
+        stores.put(tmp_path, "/cores/" + name, content)
+    cut, empty = "is cut within its program headers", "is an empty file"
+    for paths, expected in (((), {"core.1": cut, "core.2": empty}), ((str(tmp_path / "cores"),), {"core.1": cut})):
+        report = api.find(paths, sysroot=str(tmp_path))
+        said = {os.path.basename(one.where): one.outcome for one in report.looked if "/cores/" in one.where}
+        assert sorted(said) == sorted(expected) and all(words in said[name] for name, words in expected.items())
+        assert report.passed_over == len(expected) and report.entries == ()
+
+
 def test_core_that_is_open_for_writing_is_being_written(tmp_path):
     """By the kernel, under its final name."""
     whole = elfwriter.process_core(pid=77).to_bytes()
