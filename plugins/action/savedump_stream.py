@@ -47,6 +47,9 @@ SPEC = {
     "bandwidth_limit": {"type": "bytes"},
 }
 _BETWEEN_TRIES_S = (2, 4, 8, 16, 30)
+# What a cut link has left at work there keeps the dump until its TCP sends again, once in two minutes at least
+# (TCP_RTO_MAX of include/net/tcp.h), and hears that nobody is there.
+_LINGERS_S = 130
 _NOT_PERMITTED = 77
 
 
@@ -78,6 +81,8 @@ class ActionModule(ActionBase):
         self._host = self._task.delegate_to or task_vars.get("inventory_hostname", "host")
         self._given = given
         self._left = given["retries"]
+        self._wait = given["wait"]
+        self._was_there = False
         self._outcome = {"archives": [], "not_archived": [], "looked": [], "left_out": 0, "changed": False}
         self._waiting = None
         while True:
@@ -85,10 +90,14 @@ class ActionModule(ActionBase):
                 with _session.opened(
                     self, able[0].executable, given["stall_timeout"], given["bandwidth_limit"] or 0
                 ) as there:
+                    self._was_there = True
                     if self._go_on(there):
                         return self._done()
             except _talk.Refused as refused:
-                raise AnsibleActionFail(str(refused)) from refused
+                # A link that is down may say nothing at all. That the way is right is known once it was gone.
+                if not self._was_there:
+                    raise AnsibleActionFail(str(refused)) from refused
+                self._again(Broken(str(refused)))
             except Broken as broken:
                 self._again(broken)
 
@@ -100,6 +109,7 @@ class ActionModule(ActionBase):
             ) from broken
         wait = _BETWEEN_TRIES_S[min(self._given["retries"] - self._left, len(_BETWEEN_TRIES_S) - 1)]
         self._left -= 1
+        self._wait = max(self._wait, _LINGERS_S)
         display.warning("%s: %s; beginning this dump again in %d s" % (self._host, broken.message, wait))
         time.sleep(wait)
 
@@ -153,7 +163,7 @@ class ActionModule(ActionBase):
             store_folder=_control.here(given["store"]) or None,
             debuginfod_urls=given["debuginfod_urls"],
             nice=given["nice"],
-            wait=given["wait"],
+            wait=self._wait,
             ignore_space=given["ignore_space"],
             dry_run=self._task.check_mode,
             progress=lambda done, whole: progress.at("archived", done, max(done, whole)),
