@@ -36,7 +36,7 @@ BY_ID, BY_CONTENT, INCOMING = "buildid", "sha256", ".incoming"
 # Roles of what a build ID can prove.
 _ROLES = ("executable", "library", "vmlinux", "kernel-module", "debug", "supplementary")
 _CHUNK = 1 << 20
-_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_HEX = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class Kept(NamedTuple):
@@ -144,7 +144,7 @@ class Announced(NamedTuple):
 
 def announced(entry: Json) -> Optional[Announced]:
     """Of a file as a manifest lists it; None of one that a store does not take."""
-    if not _is_proven(entry) or not _SHA256.match(entry["sha256"]):
+    if not _is_proven(entry) or not _HEX.match(entry["sha256"]):
         return None
     return Announced(entry["sha256"], entry["size"], entry["build_id"], entry["role"])
 
@@ -153,6 +153,29 @@ def open_content(folder: str, sha256: str, size: int) -> Optional[IO[bytes]]:
     """A file of the store by its content, which is to be hashed while it is read; None if it is not there."""
     descriptor = _open_content(folder, sha256, size)
     return None if descriptor is None else os.fdopen(descriptor, "rb", buffering=0)
+
+
+def drop_damaged(folder: str, sha256: str) -> bool:
+    """Take a file out of the store, by all its names, if it no longer has the bytes of its name: it comes anew then.
+    False if it has them, or is not there. Raises OSError if it cannot be taken out."""
+    path = os.path.join(folder, BY_CONTENT, sha256[:2], sha256)
+    if not os.path.lexists(path) or _is_whole(path, sha256):
+        return False
+    status = os.lstat(path)
+    for where, _folders, names in os.walk(os.path.join(folder, BY_ID)):
+        for name in names:
+            if os.path.samestat(os.lstat(os.path.join(where, name)), status):
+                os.unlink(os.path.join(where, name))
+    os.unlink(path)
+    return True
+
+
+def _is_whole(path: str, sha256: str) -> bool:
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            return _sha256(file) == sha256
+    except (OSError, Refused):
+        return False
 
 
 def receive(folder: str, wanted: Iterable[Announced], members: Iterable[tar.Member], origin: str) -> Stored:
@@ -175,6 +198,7 @@ def receive(folder: str, wanted: Iterable[Announced], members: Iterable[tar.Memb
                 continue
             for name in sorted({one.sha256, incoming.sha256}):
                 # A compressed kernel module is wanted as it is by the archive, and as ELF by debuginfod's clients.
+                drop_damaged(folder, name)
                 _link(os.path.join(room, name), folder, os.path.join(BY_CONTENT, name[:2], name))
             outcomes.extend(_publish(folder, origin, incoming))
             received.append(incoming)
@@ -398,10 +422,14 @@ def _holds(folder: str, kept: Kept) -> bool:
         content = os.path.join(folder, BY_CONTENT, kept.sha256[:2], kept.sha256)
         if os.path.lexists(content) and os.path.samestat(os.lstat(content), os.fstat(descriptor)):
             return True
-        digest = hashlib.sha256()
-        for chunk in iter(lambda: file.read(_CHUNK), b""):
-            digest.update(chunk)
-        return digest.hexdigest() == kept.sha256
+        return _sha256(file) == kept.sha256
+
+
+def _sha256(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    for chunk in iter(lambda: file.read(_CHUNK), b""):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _open_content(folder: str, sha256: str, size: int) -> Optional[int]:

@@ -5,8 +5,8 @@ other host would have made, as far as both have the same compressor."""
 from typing import IO, Any, Callable, Container, Iterable, NamedTuple, Optional, Union
 
 from .. import archive, store
-from ..errors import BadDump
 from ..tarstream import sparse
+from ..wire.frames import Broken
 from ..wire.parcel import Reference
 
 _CHUNK = 1 << 20
@@ -28,7 +28,8 @@ def rebuild(
     folder: Optional[str], new: Container[str], progress: Callable[[int], None],
 ) -> Rebuilt:  # fmt: skip
     """Write it into `sink`; `folder` is the content store, `new` what came into it for this archive, `progress` hears
-    how many bytes the tar has so far. Raises BadDump if a file is not there or is damaged, and what `pieces` raises."""
+    how many bytes the tar has so far. Raises Broken if a file is not there, or is
+    damaged, which takes it out of the store, and what `pieces` raises."""
     counted = archive.Counted(sink)
     done = saved = 0
     with archive.encoder(counted, archive_format, level) as encoded:
@@ -49,21 +50,24 @@ def _copy(piece: Reference, folder: Optional[str], sink: Any) -> None:
     """Write a file's data."""
     file = store.open_content(folder, piece.sha256, piece.size) if folder else None
     if file is None:
-        raise BadDump("the file with SHA-256 %s is not in the store any more" % piece.sha256, "try again")
+        raise Broken("the file with SHA-256 %s is not in the store any more" % piece.sha256, "try again")
     hasher = sparse.Hasher(piece.extents, piece.size)
     with file:
         for offset, size in piece.extents:
             file.seek(offset)
             _extent(file, size, hasher, sink)
     if hasher.digest() != sparse.Digest(sparse.SHA256, piece.sha256):
-        raise BadDump("the file with SHA-256 %s in the store %s is damaged" % (piece.sha256, folder), "remove it there")
+        # Which of its bytes are taken is the other host's word.
+        damaged = store.drop_damaged(folder or "", piece.sha256)
+        words = "was damaged in the store %s and is taken out of it" % folder if damaged else "has other bytes here"
+        raise Broken("the file with SHA-256 %s %s" % (piece.sha256, words), "try again")
 
 
 def _extent(file: IO[bytes], size: int, hasher: sparse.Hasher, sink: Any) -> None:
     while size:
         chunk = file.read(min(size, _CHUNK))
         if not chunk:
-            raise BadDump("a file in the store is shorter than it was")
+            raise Broken("a file in the store is shorter than it was", "try again")
         hasher.update(chunk)
         sink.write(chunk)
         size -= len(chunk)

@@ -108,7 +108,7 @@ class Session:
         many of how many bytes the tar has.
 
         Raises Failed with the other host's words. After anything else the session is over: Broken if the link was cut,
-        BadDump, Busy, CannotWrite, OSError."""
+        or a file of the store was damaged, which comes anew then; BadDump, Busy, CannotWrite, OSError."""
         archive_format = archive.choose_format(format)
         before = self._receiver.received
         self._sender.document(

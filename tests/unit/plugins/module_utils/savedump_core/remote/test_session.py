@@ -16,13 +16,13 @@ import sys
 import pytest
 from savedump_core import api, archive, lock, promises, store
 from savedump_core.compression import gzip
-from savedump_core.errors import BadDump, Busy, CannotWrite, SavedumpError
+from savedump_core.errors import Busy, CannotWrite, SavedumpError
 from savedump_core.model import SearchOptions
 from savedump_core.remote import boot, session
 from savedump_core.remote.session import Broken, Failed
 from savedump_core.sysroot import read_elf
 from savedump_core.tarstream.writer import TarWriter
-from savedump_core.wire import frames
+from savedump_core.wire import frames, parcel
 from support import debuginfod, machine
 from support.archives import BUILD_ID, ELF, sha
 from support.command import environment
@@ -285,17 +285,41 @@ def test_promise_that_is_not_kept_is_taken_over(core, search, tmp_path):
     assert {path.name for path in (tmp_path / "store" / "sha256").rglob("*") if path.is_file()} == set(names)
 
 
-def test_damaged_file_of_the_store_is_noticed(core, search, tmp_path):
+def flipped(path):
+    data = bytearray(path.read_bytes())
+    data[30000] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def cut(path):
+    os.truncate(str(path), 30000)
+
+
+def linked(path):
+    path.rename(str(path) + ".away")
+    path.symlink_to(str(path) + ".away")
+
+
+@pytest.mark.parametrize("harm", [flipped, cut, linked])
+def test_damaged_file_of_the_store_is_noticed_and_comes_anew(core, search, tmp_path, harm):
     kept = tmp_path / "store"
     with Opened() as there:
-        there.stream(core, str(tmp_path / "0"), search, store_folder=str(kept))
-    damaged = next(path for path in (kept / "sha256").rglob("*") if path.is_file() and path.stat().st_size > 50000)
-    data = bytearray(damaged.read_bytes())
-    data[30000] ^= 1
-    damaged.write_bytes(bytes(data))
-    with Opened() as there, pytest.raises(BadDump, match="damaged"):
-        there.stream(core, str(tmp_path / "1"), search, store_folder=str(kept))
-    assert everything(tmp_path / "1") == []
+        first = there.stream(core, str(tmp_path / "0"), search, store_folder=str(kept))
+    names = set(everything(kept))
+    damaged = max((path for path in (kept / "sha256").rglob("*") if path.is_file()), key=lambda p: p.stat().st_size)
+    harm(damaged)
+    if harm is flipped:
+        with Opened() as there, pytest.raises(Broken, match="was damaged in the store"):
+            there.stream(core, str(tmp_path / "1"), search, store_folder=str(kept))
+        assert everything(tmp_path / "1") == []
+        left = set(everything(kept))
+        assert str(damaged.relative_to(kept)) in names - left and any(n.startswith("buildid/") for n in names - left)
+    with Opened() as there:
+        for folder in ("2", "3"):
+            came = there.stream(core, str(tmp_path / folder), search, store_folder=str(kept))
+            assert came.sha256 == first.sha256
+    assert came.saved_bytes > damaged.stat().st_size and names <= set(everything(kept))
+    assert sha(damaged.read_bytes()) == damaged.name and not damaged.is_symlink()
 
 
 class Hostile:
@@ -384,6 +408,21 @@ def test_archive_that_another_run_made_meanwhile_is_kept(core, search, tmp_path,
     with Opened() as there, pytest.raises(Busy, match="meanwhile"):
         there.stream(core, str(tmp_path / "came"), search, store_folder=str(tmp_path / "store"))
     assert there_already.read_bytes() == b"of another dump"
+
+
+def test_reference_to_a_part_of_a_file_does_not_cost_the_store_that_file(tmp_path):
+    store.add_file(str(tmp_path / "store"), _file(tmp_path, ELF), BUILD_ID.hex(), store.EXECUTABLE)
+    there = Hostile(dict(PLAN, tar_size=1 << 20))
+    with there.data() as sink:
+        parcel.Writer(sink).reference(sha(ELF), len(ELF), [(0, len(ELF) // 2)])
+    with pytest.raises(Broken, match="has other bytes here"):
+        there.stream(tmp_path / "here", store_folder=str(tmp_path / "store"))
+    assert everything(tmp_path / "here") == [] and len(everything(tmp_path / "store")) == 2
+
+
+def _file(folder, content):
+    (folder / "file").write_bytes(content)
+    return str(folder / "file")
 
 
 def test_name_leads_nowhere_else(tmp_path):
