@@ -19,7 +19,8 @@ __all__ = ["Broken", "Failed", "Session", "Streamed"]
 # Before the first word of ours: banners, and what a shell's start-up files print.
 _MAX_NOISE = 1 << 16
 _IDENTITY = re.compile(r"[0-9a-f]{1,64}\Z")
-# How long to wait for a file that another session has promised to bring; then it is sent once more.
+# How long a session waits, in all, for files that others have promised to bring; then they are sent once more. A host
+# may promise everything for each of a hundred dumps, and keep nothing.
 _PATIENCE_S = 900.0
 _LOOK_EVERY_S = 0.5
 # An archive that becomes larger than was estimated may not take the last of the disk.
@@ -61,6 +62,7 @@ class Session:
         self._read, self._put = read, write
         self._receiver = frames.Receiver(self._get)
         self._sender = frames.Sender(self._send)
+        self._patience_s = _PATIENCE_S
 
     def start(self) -> str:
         """Bring the code there; the version of Python that runs it, such as "3.6". Raises Broken."""
@@ -162,11 +164,8 @@ class Session:
         """Bring what the store lacks of the archive's files, and add to `asked` which that were; the SHA-256s of all
         that it has then. A file that another session is bringing is waited for."""
         wanted = {one.sha256: one for one in map(store.announced, plan["files"]) if one is not None}
-        until = time.monotonic() + _PATIENCE_S
         while True:
             lacking = [sha256 for sha256 in sorted(wanted.keys() - asked) if not _is_stored(folder, wanted[sha256])]
-            if not lacking or time.monotonic() >= until:
-                return [sha256 for sha256 in sorted(wanted) if _is_stored(folder, wanted[sha256])]
             with promises.promised(folder, lacking) as free:
                 mine = [sha256 for sha256 in lacking if sha256 in free and not _is_stored(folder, wanted[sha256])]
                 if mine:
@@ -177,7 +176,10 @@ class Session:
                     data.drain()
                     asked.update(mine)
             if not mine:
+                if not lacking or self._patience_s <= 0:
+                    return [sha256 for sha256 in sorted(wanted) if _is_stored(folder, wanted[sha256])]
                 time.sleep(_LOOK_EVERY_S)
+                self._patience_s -= _LOOK_EVERY_S
 
     def _get(self, size: int) -> bytes:
         try:

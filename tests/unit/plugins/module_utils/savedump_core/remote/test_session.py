@@ -285,6 +285,20 @@ def test_promise_that_is_not_kept_is_taken_over(core, search, tmp_path):
     assert {path.name for path in (tmp_path / "store" / "sha256").rglob("*") if path.is_file()} == set(names)
 
 
+def test_promises_that_nobody_keeps_cost_a_session_its_patience_once(core, search, tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "_PATIENCE_S", 2 * session._LOOK_EVERY_S)
+    kept = str(tmp_path / "store")
+    with Opened() as there:
+        first = there.stream(core, str(tmp_path / "0"), search, store_folder=str(tmp_path / "other"))
+    names = [path.name for path in (tmp_path / "other" / "sha256").rglob("*") if path.is_file()]
+    slept = []
+    monkeypatch.setattr(session.time, "sleep", slept.append)
+    with promises.promised(kept, names[1:]), Opened() as there:
+        came = [there.stream(core, str(tmp_path / folder), search, store_folder=kept) for folder in ("1", "2", "3")]
+    assert len(slept) == 2 and {each.sha256 for each in came} == {first.sha256}
+    assert {path.name for path in (tmp_path / "store" / "sha256").rglob("*") if path.is_file()} == {names[0]}
+
+
 def flipped(path):
     data = bytearray(path.read_bytes())
     data[30000] ^= 1
