@@ -450,7 +450,7 @@ def check_space(folder: str, wanted: int) -> None:
     """Raises CannotWrite if so many bytes have no room there."""
     status = os.statvfs(folder)
     free = status.f_bavail * status.f_frsize
-    if wanted > free:
+    if wanted > free and status.f_blocks:  # some of FUSE and 9p count none at all
         raise CannotWrite(
             "%s has %d bytes free, and the next file takes %d" % (folder, free, wanted),
             "make room, or choose another folder",

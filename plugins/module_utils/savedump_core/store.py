@@ -144,7 +144,7 @@ class Announced(NamedTuple):
 
 def announced(entry: Json) -> Optional[Announced]:
     """Of a file as a manifest lists it; None of one that a store does not take."""
-    if not _is_proven(entry) or not _HEX.match(entry["sha256"]):
+    if not _is_proven(entry) or not _HEX.match(entry["sha256"]) or entry["size"] < 0:
         return None
     return Announced(entry["sha256"], entry["size"], entry["build_id"], entry["role"])
 
@@ -225,6 +225,7 @@ def _received(room: str, member: tar.Member, one: Announced) -> "_Incoming":
                 raise BadDump("it has another build ID than was announced")
             kinds, sha256, size, at = _kinds(one.role, elf), one.sha256, one.size, file.name
             if content.compressed:
+                check_space(room, content.size)
                 with _new(room) as plain:
                     sha256, size, at = _copied(content, plain), content.size, plain.name
                     _settle(plain)

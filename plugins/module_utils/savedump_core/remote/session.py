@@ -168,13 +168,14 @@ class Session:
             lacking = [sha256 for sha256 in sorted(wanted.keys() - asked) if not _is_stored(folder, wanted[sha256])]
             with promises.promised(folder, lacking) as free:
                 mine = [sha256 for sha256 in lacking if sha256 in free and not _is_stored(folder, wanted[sha256])]
-                if mine:
+                # Without room for them they come in the archive, for which there may be some.
+                if mine and _fit(folder, [wanted[sha256].size for sha256 in mine]):
                     self._sender.document({"files": mine})
                     data = self._receiver.stream()
                     members = tar.members(_decoded(plan["codec"], data))  # type: ignore[arg-type]  # reads as a file
                     store.receive(folder, [wanted[sha256] for sha256 in mine], members, path)
                     data.drain()
-                    asked.update(mine)
+                asked.update(mine)
             if not mine:
                 if not lacking or self._patience_s <= 0:
                     return [sha256 for sha256 in sorted(wanted) if _is_stored(folder, wanted[sha256])]
@@ -230,6 +231,11 @@ def _passed(
 
 def _decoded(name: str, data: Any) -> Any:
     return (compression.zstd if name == "zstd" else compression.gzip).reader(data)
+
+
+def _fit(folder: str, sizes: List[int]) -> bool:
+    free = space.room_of(folder).free
+    return free is None or sum(sizes) + _SPARED <= free
 
 
 def _is_stored(folder: str, one: store.Announced) -> bool:

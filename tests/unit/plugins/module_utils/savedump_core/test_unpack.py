@@ -461,7 +461,7 @@ class TestFolder:
 
     def test_too_small_a_disk(self, tmp_path, into, monkeypatch):
         class Little:
-            f_bavail, f_frsize = 1, 4096
+            f_bavail, f_frsize, f_blocks = 1, 4096, 9
 
         monkeypatch.setattr(os, "statvfs", lambda path: Little)
         with pytest.raises(CannotWrite, match="bytes free"):

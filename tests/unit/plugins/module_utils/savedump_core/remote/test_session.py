@@ -366,6 +366,9 @@ PLAN = {
 }  # fmt: skip
 
 
+_LIBRARY = {"role": "library", "build_id": BUILD_ID.hex(), "matched_by": "build-id"}
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -386,6 +389,22 @@ def test_disk_that_is_too_small_here_is_said_before_anything_comes(tmp_path):
         there.stream(tmp_path / "here")
     assert list(tmp_path.iterdir()) == []
     assert there.stream(tmp_path / "here", ignore_space=True, dry_run=True).estimated_size == 1 << 60
+
+
+def test_a_store_without_room_takes_nothing_and_the_archive_comes(core, search, tmp_path, monkeypatch):
+    """Nor does it take the last of the disk: who announces much sends nothing of it."""
+    monkeypatch.setattr(session, "_SPARED", 1 << 60)
+    with Opened() as there:
+        plain = there.stream(core, str(tmp_path / "0"), search)
+        came = there.stream(core, str(tmp_path / "1"), search, store_folder=str(tmp_path / "store"))
+    assert (came.sha256, came.saved_bytes) == (plain.sha256, 0) and everything(tmp_path / "store") == []
+    sizes = [{"sha256": "%064d" % at, "size": size} for at, size in enumerate((1 << 61, -(1 << 61)))]
+    asked = []
+    there = Hostile(dict(PLAN, files=[dict(_LIBRARY, **each) for each in sizes]))
+    there.session = session.Session(there.pipe.read, asked.append)
+    with pytest.raises(SavedumpError):
+        there.stream(tmp_path / "here", store_folder=str(tmp_path / "store"))
+    assert b'"files":' not in b"".join(asked) and b'{"archive": []}' in b"".join(asked)
 
 
 def test_more_than_was_announced_is_not_written(tmp_path):
@@ -447,8 +466,7 @@ def test_name_leads_nowhere_else(tmp_path):
 
 def test_files_that_were_not_asked_for_are_not_taken(tmp_path):
     """Of another SHA-256 than announced, or with another build ID."""
-    right = {"sha256": sha(ELF), "size": len(ELF), "role": "library"}
-    right.update(build_id=BUILD_ID.hex(), matched_by="build-id")
+    right = dict(_LIBRARY, sha256=sha(ELF), size=len(ELF))
     for announced, name in (
         (dict(right, sha256="0" * 64), "0" * 64),
         (dict(right, build_id="00" * 20), sha(ELF)),
