@@ -18,7 +18,7 @@ description:
     the archive is still whole, byte by byte the one that the target would have made with this control host's
     compressor. That holds for hosts of one run, side by side, as well.
   - What travels is compressed on the way, and its hashes are compared at both ends. Under its final name an archive is
-    whole or not there.
+    whole, with the contents that its own manifest and C(SHA256SUMS) say, or not there.
   - A transfer that is cut off begins again with the dump that it was at. To go on in the middle of a dump, archive it
     on the target with M(savedump.toolkit.savedump) and fetch that with M(savedump.toolkit.savedump_fetch).
 attributes:

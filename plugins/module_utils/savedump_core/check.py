@@ -147,13 +147,15 @@ class _Enough(Exception):
 class Check:
     """One pass over an archive: collects its problems, and hands its members to a receiver."""
 
-    def __init__(self, path: str, members: Iterator[Member], most: int) -> None:
-        """Reads the manifest; `most`: problems after which to stop. Raises BadDump if this is no archive."""
+    def __init__(self, path: str, members: Iterator[Member], most: int, build_ids: bool = True) -> None:
+        """Reads the manifest; `most`: problems after which to stop; without `build_ids`, which make it read some files
+        twice, those are not looked for. Raises BadDump if this is no archive."""
         self._first = first(path, members)
         self.top, self.manifest = self._first.top, self._first.manifest
         self.problems: List[str] = []
         self._members = members
         self._most = most
+        self._build_ids = build_ids
         self.listed: Dict[bytes, Json] = {}
         # What was seen, by the bytes of its path below the top folder.
         self._digests: Dict[bytes, Digest] = {}
@@ -268,7 +270,7 @@ class Check:
             self._problem("%s has %d bytes, and is %s in manifest.json" % (shown(name), member.size, what))
             return
         build_id = entry.get("build_id")
-        proven = build_id is not None and entry.get("role") != "dump"
+        proven = self._build_ids and build_id is not None and entry.get("role") != "dump"
         hasher = sparse.Hasher(member.data, member.size)
         with receiver.file(name, member.data, member.size, reread=proven) as file:
             for chunk in member.chunks():

@@ -8,6 +8,7 @@ import time
 from typing import IO, Any, Callable, Iterable, List, NamedTuple, Optional, Set
 
 from .. import archive, compression, landing, naming, promises, space, store
+from ..errors import BadDump
 from ..model import Json, SearchOptions
 from ..tarstream import reader as tar
 from ..wire import frames, parcel
@@ -105,9 +106,9 @@ class Session:
         progress: Optional[Callable[[int, int], None]] = None,
     ) -> Streamed:
         """Archive the dump at `path` there into the folder `folder` here, which is made with mode 0700. Nothing is
-        written there, and nothing here bears its name before it is whole. Files that the store has are not sent; those
-        that come are kept in it. `wait`: seconds for another run that is at work on this dump. `progress` hears how
-        many of how many bytes the tar has.
+        written there, and nothing here bears its name before it is whole, and what its manifest says. Files that the
+        store has are not sent; those that come are kept in it. `wait`: seconds for another run that is at work on this
+        dump. `progress` hears how many of how many bytes the tar has.
 
         Raises Failed with the other host's words. After anything else the session is over: Broken if the link was cut,
         or a file of the store was damaged, which comes anew then; BadDump, Busy, CannotWrite, OSError."""
@@ -137,7 +138,7 @@ class Session:
             raise
         made = None
         if existing is not None and not naming.lacks(plan["missing"]) < naming.lacks(existing["missing"]):
-            made = rebuild.Rebuilt(landing.sha256_of(target).hexdigest(), os.path.getsize(target), 0)
+            made = rebuild.Rebuilt(landing.sha256_of(target).hexdigest(), os.path.getsize(target), 0, existing)
             plan.update({key: existing[key] for key in ("missing", "complete", "created")})
         elif not dry_run:
             replace = force or existing is not None
@@ -152,6 +153,7 @@ class Session:
                     lambda done: _passed(done, plan, None if ignore_space else file, folder, progress),
                 )  # fmt: skip
                 data.drain()
+                _hold(made.manifest, plan)
         self._sender.document({})
         return Streamed(
             path=target, sha256=made and made.sha256, size=made and made.size, planned_size=plan["size"],
@@ -211,6 +213,13 @@ def _checked(plan: Json) -> Json:
     if not fits:
         raise Broken("the other host says nothing that can be understood of the archive")
     return plan
+
+
+def _hold(manifest: Json, plan: Json) -> None:
+    """Raises BadDump unless an archive is the one that was announced: what is told of it is what is in it."""
+    told = plan["dump"]["identity"], plan["complete"], naming.lacks(plan["missing"])
+    if told != (manifest["dump"].get("identity"), manifest["complete"], naming.lacks(manifest["missing"])):
+        raise BadDump("what came is not the archive that the other host announced")
 
 
 def _passed(

@@ -75,7 +75,7 @@ def records(file: IO[bytes]) -> Iterator[Union[bytes, Reference]]:
         if letter == b"L":
             data = _hashed(file, digest, _LITERAL.size - 1)
             length = int.from_bytes(data, "big")
-            if length > _MAX_LITERAL:
+            if not 0 < length <= _MAX_LITERAL:
                 raise Broken("a piece of %d bytes came" % length)
             yield _hashed(file, digest, length)
         elif letter == b"R":

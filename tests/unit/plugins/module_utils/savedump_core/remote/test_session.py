@@ -16,14 +16,14 @@ import sys
 import pytest
 from savedump_core import api, archive, lock, promises, store
 from savedump_core.compression import gzip
-from savedump_core.errors import Busy, CannotWrite, SavedumpError
+from savedump_core.errors import BadDump, Busy, CannotWrite, SavedumpError
 from savedump_core.model import SearchOptions
 from savedump_core.remote import boot, session
 from savedump_core.remote.session import Broken, Failed
 from savedump_core.sysroot import read_elf
 from savedump_core.tarstream.writer import TarWriter
 from savedump_core.wire import frames, parcel
-from support import debuginfod, machine
+from support import archives, debuginfod, machine
 from support.archives import BUILD_ID, ELF, sha
 from support.command import environment
 from support.crashes import CannotCrash
@@ -441,6 +441,39 @@ def test_archive_that_another_run_made_meanwhile_is_kept(core, search, tmp_path,
     with Opened() as there, pytest.raises(Busy, match="meanwhile"):
         there.stream(core, str(tmp_path / "came"), search, store_folder=str(tmp_path / "store"))
     assert there_already.read_bytes() == b"of another dump"
+
+
+def sent(archive, folder, **plan):
+    """What is made of an archive whose host announces PLAN with these changes."""
+    there = Hostile({**PLAN, "tar_size": 1 << 20, "dump": {"identity": "0" * 16}, **plan})
+    with there.data() as sink:
+        writer = parcel.Writer(sink)
+        writer.write(archive)
+        writer.close()
+    there.sender.document({})
+    return there.stream(folder)
+
+
+def test_what_is_no_sound_archive_gets_no_name(tmp_path):
+    """Whoever sends it has told its right hash on the way: what it is is seen before it has its name."""
+    sound = archives.usual().to_bytes()
+    other = archives.usual()
+    other.manifest["files"][3]["sha256"] = "0" * 64
+    endless = archives.usual().to_bytes(end=False)
+    for content in (endless, sound[:-10240], sound[:5000], b"", other.to_bytes(), bytes(10240)):
+        with pytest.raises(SavedumpError):
+            sent(content, tmp_path / "here")
+        assert everything(tmp_path / "here") == []
+    assert sent(sound, tmp_path / "here").sha256 == sha(sound)
+
+
+@pytest.mark.parametrize("plan", [
+    {"complete": False}, {"missing": [{"module": "/lib/x", "kind": "loaded"}]}, {"dump": {"identity": "1" * 16}},
+])  # fmt: skip
+def test_what_is_told_of_an_archive_is_what_is_in_it(tmp_path, plan):
+    with pytest.raises(BadDump, match="announced"):
+        sent(archives.usual().to_bytes(), tmp_path / "here", **plan)
+    assert everything(tmp_path / "here") == []
 
 
 def test_reference_to_a_part_of_a_file_does_not_cost_the_store_that_file(tmp_path):
