@@ -64,8 +64,13 @@ class ActionModule(ActionBase):
         super().run(None, task_vars)
         try:
             return _adapter._plain(self._run(task_vars or {}))
-        except AnsibleConnectionFailure:
-            raise
+        except AnsibleConnectionFailure as error:
+            # What came before the link broke for good is here, and is not to be lost from what is told.
+            if not getattr(self, "_outcome", {}).get("archives"):
+                raise
+            for path, _named in self._waiting:
+                self._leave_out(path, str(error.__cause__ or error), Broken.exit_status, True)
+            return _adapter._plain(dict(self._outcome, unreachable=True, msg=str(error)))
         except AnsibleError as error:
             return {"failed": True, "msg": str(error)}
         except Exception as error:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stream that was cut begins again: what counts as a link that is down, and who may still be at work there."""
+"""A stream that was cut begins again: what counts as a link that is down, who may still be at work there, and what is
+told when it does not come back."""
 
 import contextlib
 
@@ -10,67 +11,78 @@ from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.rem
 from ansible_collections.savedump.toolkit.plugins.plugin_utils import _talk
 
 GIVEN = {"stall_timeout": 5, "retries": 2, "wait": 0, "bandwidth_limit": None}
-
-
-class There:
-    """A session in which the link breaks if there is an error to be raised."""
-
-    def __init__(self, error):
-        self.error = error
+SILENCE = _talk.Refused("no byte for 5 seconds")
 
 
 @pytest.fixture
-def stream(monkeypatch):
-    """stream(what becomes of each session): how long each of those that were had would wait for another run."""
+def action(monkeypatch):
+    """An action on web1. Each of its `sessions` is refused, or one in which the link breaks, or all comes; `waits` has
+    how long those that were had would have waited for another run."""
+    action = object.__new__(savedump_stream.ActionModule)
+    action._task = type("Task", (), {"delegate_to": "web1", "check_mode": False})
+    action.sessions, action.waits = [], []
 
-    def run(*outcomes):
-        left, waits = list(outcomes), []
+    @contextlib.contextmanager
+    def opened(*_words):
+        outcome = action.sessions.pop(0)
+        if isinstance(outcome, _talk.Refused):
+            raise outcome
+        yield outcome
 
-        @contextlib.contextmanager
-        def opened(*_words):
-            outcome = left.pop(0)
-            if isinstance(outcome, _talk.Refused):
-                raise outcome
-            yield There(outcome)
+    def go_on(action, there):
+        action.waits.append(action._wait)
+        if there:
+            raise there
+        return True
 
-        def go_on(action, there):
-            waits.append(action._wait)
-            if there.error:
-                raise there.error
-            return True
-
-        python = type("Python", (), {"runs_core": True, "executable": "python3"})
-        monkeypatch.setattr(savedump_stream._python, "ask_target", lambda *_words: (python, []))
-        monkeypatch.setattr(savedump_stream._session, "opened", opened)
-        monkeypatch.setattr(savedump_stream.time, "sleep", lambda _s: None)
-        action = object.__new__(savedump_stream.ActionModule)
-        action._task = type("Task", (), {"delegate_to": "web1", "check_mode": False})
-        monkeypatch.setattr(savedump_stream.ActionModule, "validate_argument_spec", lambda *_a, **_k: (None, GIVEN))
-        monkeypatch.setattr(savedump_stream._control, "check_limits", lambda given: None)
-        monkeypatch.setattr(savedump_stream.ActionModule, "_go_on", go_on)
-        action._run({})
-        assert not left
-        return waits
-
-    return run
+    python = type("Python", (), {"runs_core": True, "executable": "python3"})
+    monkeypatch.setattr(savedump_stream._python, "ask_target", lambda *_words: (python, []))
+    monkeypatch.setattr(savedump_stream._session, "opened", opened)
+    monkeypatch.setattr(savedump_stream._control, "check_limits", lambda given: None)
+    monkeypatch.setattr(savedump_stream.time, "sleep", lambda _s: None)
+    monkeypatch.setattr(savedump_stream.ActionBase, "run", lambda *_words: None)
+    monkeypatch.setattr(savedump_stream.ActionModule, "validate_argument_spec", lambda *_a, **_k: (None, GIVEN))
+    monkeypatch.setattr(savedump_stream.ActionModule, "_go_on", go_on)
+    return action
 
 
-def test_a_link_that_says_nothing_after_it_was_there_is_tried_again(stream):
+def test_a_link_that_says_nothing_after_it_was_there_is_tried_again(action):
     """So is an ssh to a host whose cable is out: no answer, and no word of the kind."""
-    assert len(stream(Broken("cut"), _talk.Refused("no byte for 5 seconds"), None)) == 2
+    action.sessions = [Broken("cut"), SILENCE, None]
+    assert action._run({})["msg"] == "no dumps found" and action.sessions == []
 
 
-def test_a_way_that_never_was_there_is_not_waited_for(stream):
+def test_a_way_that_never_was_there_is_not_waited_for(action):
+    action.sessions = [_talk.Refused("no privileges"), None]
     with pytest.raises(AnsibleActionFail, match="no privileges"):
-        stream(_talk.Refused("no privileges"), None)
+        action._run({})
 
 
-def test_tries_come_to_an_end(stream):
+def test_tries_come_to_an_end(action):
+    action.sessions = [Broken("cut"), SILENCE, SILENCE, None]
     with pytest.raises(AnsibleConnectionFailure, match="no byte"):
-        stream(Broken("cut"), _talk.Refused("no byte for 5 seconds"), _talk.Refused("no byte for 5 seconds"), None)
+        action.run(None, {})
+    assert action.sessions == [None]
 
 
-def test_the_process_that_a_cut_has_left_there_is_waited_for(stream):
+def test_the_process_that_a_cut_has_left_there_is_waited_for(action):
     """It holds the dump's lock until its TCP notices, which is later than we do."""
-    first, second = stream(Broken("cut"), None)
-    assert first == 0 and second > 120
+    action.sessions = [Broken("cut"), None]
+    action._run({})
+    assert action.waits[0] == 0 and action.waits[1] > 120
+
+
+def test_what_came_before_the_link_broke_for_good_is_told_and_so_is_the_rest(action, monkeypatch):
+    def go_on(action, there):
+        if action._waiting is None:
+            action._outcome["archives"].append({"path": "/here/archive-core.1.tar.gz"})
+            action._waiting = [("/core.2", True), ("/core.3", False)]
+        raise there
+
+    monkeypatch.setattr(savedump_stream.ActionModule, "_go_on", go_on)
+    action.sessions = [Broken("cut"), SILENCE, SILENCE]
+    result = action.run(None, {})
+    assert result["unreachable"] and "1 dumps are here" in result["msg"]
+    assert result["archives"] == [{"path": "/here/archive-core.1.tar.gz"}]
+    left = [(each["dump"], each["failed"]) for each in result["not_archived"]]
+    assert left == [("/core.2", True), ("/core.3", True)] and "no byte" in result["not_archived"][0]["why"]
