@@ -33,7 +33,8 @@ try:
     fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
 except OSError as error:
     sys.exit("savedump: " + error.strerror)
-if not stat.S_ISREG(os.fstat(fd).st_mode):
+opened = os.fstat(fd)
+if not stat.S_ISREG(opened.st_mode):
     sys.exit("savedump: not a regular file")
 digest = hashlib.sha256()
 for offset, length in [[int(word) for word in each.split("+")] for each in ranges.split(",") if each]:
@@ -59,10 +60,12 @@ for offset, length in [[int(word) for word in each.split("+")] for each in range
         elif verb == "hash":
             out.write(b"savedump-going\n")
         out.flush()
-if verb in ("hash", "send-hashed"):
+st = os.fstat(fd)
+# Unlike the time of last change, nobody sets this one back. Deleting sets it, too.
+still = st.st_ctime == opened.st_ctime or not st.st_nlink
+if verb == "hash" or verb == "send-hashed" and still:
     out.write(("savedump-sha256 %s\n" % digest.hexdigest()).encode())
 if verb in ("stat", "send", "send-hashed"):
-    st = os.fstat(fd)
     when = getattr(st, "st_mtime_ns", int(st.st_mtime))
     out.write(("savedump-stat %d %d %d %d\n" % (st.st_size, when, st.st_ino, st.st_dev)).encode())
 out.flush()
@@ -147,7 +150,8 @@ class FarEnd:
 
     def send(self, ranges, hashed=False):
         """Command that prints the bytes of ``ranges``, (offset, length) each, and then what ``stat`` does. If they are
-        to be ``hashed`` on the way, and a Python is there, a line for ``read_hash`` of them all comes before that."""
+        to be ``hashed`` on the way, and a Python is there, a line for ``read_hash`` of them all comes before that,
+        unless the file was written to meanwhile: what was read of two states proves itself, and no state."""
         script = _SH_SEND.format(
             block=BLOCK,
             ranges="".join("s %d %d %d; " % (at // BLOCK, at % BLOCK + 1, length) for at, length in ranges),

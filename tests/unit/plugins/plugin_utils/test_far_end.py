@@ -89,6 +89,29 @@ def test_send_from_an_offset(path, python, offset):
     assert sent(far, (offset, len(CONTENT) - offset)) == CONTENT[offset:]
 
 
+def written_to(path):
+    """In its place, and with its old times again."""
+    times = os.stat(path)
+    with open(path, "r+b") as stream:
+        stream.seek(-1, os.SEEK_END)
+        stream.write(b"!")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize("happens, said", [(written_to, False), (os.unlink, True)], ids=["written to", "deleted"])
+def test_the_hash_is_said_of_what_stood_still(big, happens, said):
+    """What a file held at two times was never there; one that is deleted while it is read, as by a quota, is whole."""
+    command = ["/bin/sh", "-c", _far_end.FarEnd(big, sys.executable).send([(0, len(BIG))], hashed=True)]
+    before = _far_end.read_stat(reply(_far_end.FarEnd(big, sys.executable).stat())["stdout"])
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as run:
+        first = run.stdout.read(1)
+        happens(big)
+        printed = first + run.stdout.read()
+    rest = printed[len(BIG) :].decode()
+    assert _far_end.read_stat(rest) == before
+    assert (_far_end.read_hash(rest) is not None) == said
+
+
 @pytest.mark.parametrize("ranges", [[(0, len(CONTENT))], [(3, 10), (65536, 65537)]])
 def test_send_and_hash_in_one(path, python, ranges):
     far = _far_end.FarEnd(path, python)
