@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 from typing import Any, Iterator, NamedTuple, Optional
 
 from .errors import Busy
@@ -72,10 +73,13 @@ def _marked(name: str, digits: str) -> str:
 
 
 def sha256_of(path: str, length: Optional[int] = None) -> Any:
-    """A sha256 object over the first ``length`` bytes of a file, or all of it; None if it is not there or shorter."""
+    """A sha256 object over the first ``length`` bytes of a file, or all of it; None if it is not there or shorter.
+    Raises OSError if it is something else than a file: a pipe may wait for ever."""
     digest = hashlib.sha256()
     try:
-        with open(path, "rb", buffering=0) as stream:
+        with open(path, "rb", buffering=0, opener=_without_waiting) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise OSError(errno.EEXIST, "is in the way and no regular file; remove it", path)
             left = os.fstat(stream.fileno()).st_size if length is None else length
             while left:
                 block = stream.read(min(left, _BLOCK))
@@ -86,6 +90,10 @@ def sha256_of(path: str, length: Optional[int] = None) -> Any:
     except FileNotFoundError:
         return None
     return digest
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def missing_space(place: Landing, size: int) -> int:

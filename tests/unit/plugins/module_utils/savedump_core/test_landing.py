@@ -157,6 +157,12 @@ def test_sha256_of_a_prefix(tmp_path):
     assert landing.sha256_of(str(tmp_path / "none")) is None
 
 
+def test_a_pipe_under_the_name_is_not_waited_for(tmp_path):
+    os.mkfifo(str(tmp_path / "pipe"))
+    with pytest.raises(OSError, match="is in the way and no regular file"):
+        landing.sha256_of(str(tmp_path / "pipe"))
+
+
 def test_space_that_the_part_takes_already_counts(tmp_path):
     place = landing.landing(str(tmp_path), "web1", "a")
     assert landing.missing_space(place, 1) == 0
