@@ -144,6 +144,8 @@ def _ssh_argv(action, command, own):
             os.close(end)
         connection.sshpass_pipe = None
     argv = argv[argv.index(to_bytes(binary)) :]
+    # Whatever the user's files say, and behind his -tt: a terminal changes bytes.
+    argv.insert(-2, b"-T")
     first = [b"-o", b"BatchMode=yes"]
     if own:
         argv = [word for word in argv if word != b"-C"]

@@ -128,6 +128,14 @@ def test_the_cipher_is_a_fast_one_unless_some_are_chosen(newest, tmp_path, chose
     assert used[-1] == (chosen.split(",")[0] if chosen else fast), used
 
 
+@pytest.mark.parametrize("words", ["-o RequestTTY=force", "-tt"])
+def test_a_terminal_that_the_user_asks_for_changes_no_byte(newest, words):
+    host = newest.fleet.hosts["host1"]
+    with a_file(host, 70000):
+        values = newest.fetch(host, "/root/big", variables={"ansible_ssh_extra_args": words})
+    assert (values["way"], values["wire_bytes"]) == ("ssh-own", 70000)
+
+
 @contextlib.contextmanager
 def meanwhile(run):
     """Something to do while a fetch runs; it must be done before the fetch is."""
