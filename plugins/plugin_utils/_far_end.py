@@ -104,7 +104,8 @@ _SH_CHUNK = (
     "else echo savedump-hex; d | od -An -v -tx1; fi"
 )
 
-_STAT = re.compile(r"^savedump-stat\s+(\d+)\s+(.+?)\s*$", re.MULTILINE)
+# No file system knows a longer size, and int() of thousands of digits raises.
+_STAT = re.compile(r"^savedump-stat\s+(\d{1,20})\s+(.+?)\s*$", re.MULTILINE)
 _HASH = re.compile(r"^savedump-sha256\s+([0-9a-f]{64})\b", re.MULTILINE)
 # With a pty, ssh says no more than this on stderr.
 _SSH_ENDED = re.compile(r"(?:Shared c|C)onnection to \S+ closed\.?$")

@@ -59,13 +59,14 @@ class Link:
 
         def take(data):
             heard["end"] = (heard["end"] + data)[-4096:]
-            heard["lines"] += data.count(b"\n")
-            if heard["lines"] > length // _far_end.HASH_STEP + _MORE_LINES:
+            heard["came"] += len(data)
+            steps = heard["came"] // len("savedump-going\n")
+            if steps > length // _far_end.HASH_STEP + _MORE_LINES:
                 raise _ways.Broken("more came than a hash")
-            self._progress.at("hashed there", min(length, heard["lines"] * _far_end.HASH_STEP), length)
+            self._progress.at("hashed there", min(length, steps * _far_end.HASH_STEP), length)
 
         def step(way):
-            heard.update(end=b"", lines=0)
+            heard.update(end=b"", came=0)
             self._run(way, self._far.hash(length), take)
 
         self._persist(step, lambda: "%s were to be hashed there" % in_bytes(length))

@@ -102,7 +102,7 @@ class Process:
         background with our stderr, as an ssh that others share does: that is not waited for."""
         words, deadline = b"", time.monotonic() + _END_S
         while self._process.poll() is None and time.monotonic() < deadline:
-            words += self._rest(0.05)
+            words = (words + self._rest(0.05))[-_STDERR_KEPT:]
         words += self._rest(0)
         return (-1 if self._process.returncode is None else self._process.returncode), words
 
@@ -157,7 +157,7 @@ class Channel:
             if not data:
                 return None
             came.append((False, data))
-        while self._channel.recv_stderr_ready():
+        if self._channel.recv_stderr_ready():
             came.append((True, self._channel.recv_stderr(_STDERR_KEPT)))
         return came
 
@@ -178,11 +178,10 @@ class Channel:
 
     def finish(self):
         """As Process.finish. A transport that died is an end of output like any other, without an exit status."""
-        words, deadline = b"", time.monotonic() + _END_S
+        deadline = time.monotonic() + _END_S
         while not self._channel.exit_status_ready() and self._transport.is_active() and time.monotonic() < deadline:
             time.sleep(0.02)
-        while self._channel.recv_stderr_ready():
-            words += self._channel.recv_stderr(_STDERR_KEPT)
+        words = self._channel.recv_stderr(_STDERR_KEPT) if self._channel.recv_stderr_ready() else b""
         return (self._channel.recv_exit_status() if self._channel.exit_status_ready() else -1), words
 
     def close(self, broken):

@@ -232,6 +232,10 @@ def test_stat_tells_a_changed_file(path, python):
     assert _far_end.read_stat(reply(far.stat())["stdout"]) != changed  # another inode
 
 
+def test_a_size_that_no_file_has_is_none():
+    assert _far_end.read_stat("savedump-stat %s 1 2 3\n" % ("9" * 5000)) is None
+
+
 def test_no_such_file(tmp_path, python):
     answer = reply(_far_end.FarEnd(str(tmp_path / "none"), python).stat())
     assert _far_end.read_stat(answer["stdout"]) is None

@@ -279,7 +279,8 @@ def test_the_hash_of_the_whole_survives_a_cut(fetch):
     assert link.hash(10) == hashlib.sha256(CONTENT[:10]).hexdigest()
 
 
-def test_a_target_that_says_more_than_it_was_asked_for(fetch, monkeypatch):
+@pytest.mark.parametrize("more", [b"savedump-going\n", b"savedump-going "], ids=["lines", "no line"])
+def test_a_target_that_says_more_than_it_was_asked_for(fetch, monkeypatch, more):
     """Without end, whatever it was asked: it is not listened to for ever."""
     link, _receiver_ = fetch()
 
@@ -287,7 +288,7 @@ def test_a_target_that_says_more_than_it_was_asked_for(fetch, monkeypatch):
         if " send " in command:
             take(CONTENT)
         for _ in range(1 << 20):
-            take(b"savedump-going\n" * 1000)
+            take(more * 1000)
         pytest.fail("still listening")
 
     monkeypatch.setattr(_link._ways, "stream", endless)

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from ansible_collections.savedump.toolkit.plugins.plugin_utils import _far_end, _ways
+from ansible_collections.savedump.toolkit.plugins.plugin_utils import _far_end, _talk, _ways
 
 MARKER = "BECOME-SUCCESS-abc"
 PROMPT = "[sudo via ansible, key=abc] password:"
@@ -228,6 +228,17 @@ def test_a_background_process_that_holds_our_stderr_is_not_waited_for():
     assert pull("sleep 300 > /dev/null & printf x") == b"x"
 
 
+def test_endless_words_after_the_output_are_not_kept(monkeypatch):
+    monkeypatch.setattr(_talk, "_END_S", 0.5)
+    source = _talk.Process(["/bin/sh", "-c", "exec >&-; exec cat /dev/zero >&2"], 4096)
+    try:
+        while source.read(5) is not None:
+            pass
+        assert len(source.finish()[1]) <= 2 * _talk._STDERR_KEPT
+    finally:
+        source.close(True)
+
+
 def test_endless_words_before_the_command_begins():
     with pytest.raises(_ways.Refused, match="no end of words"):
         pull("printf x", Become("cat /dev/zero; COMMAND"))
@@ -286,6 +297,8 @@ def test_an_ssh_of_our_own_has_no_compression_and_no_multiplexing(monkeypatch, c
     assert [each[-1] for each in asked] == [b"web1"] and (b"Ciphers=a,b" in argv) == (ciphers is not None)
     assert argv[0] == b"ssh" and argv[-2:] == [b"web1", b"cat x"]
     assert b"-C" not in argv
+    # Behind a -tt of the user's, and before what his files say: the last such word wins in ssh.
+    assert argv[-3] == b"-T"
     assert not [word for word in argv if b"HostKey" in word or b"KnownHosts" in word]  # Ansible's, whatever they are
     # The first of two equal options wins in ssh.
     assert argv.index(b"ControlPath=none") < argv.index(b'ControlPath="/tmp/cp"')
