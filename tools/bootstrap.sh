@@ -123,7 +123,8 @@ _make_venv() {
         apt_install "$("$python" -c 'import sys; print("python3.%d-venv" % sys.version_info[1])')" || exit $?
         "$python" -c 'import ensurepip, venv' || die 69 "$python still cannot make virtual environments (no ensurepip)."
     fi
-    # --clear empties the folder, so it must be ours.
+    # --clear empties the folder, so it must be ours, and a link's may be another checkout's.
+    [ ! -L "$venv" ] || die 73 "$venv is a link. Remove it, or set SAVEDUMP_VENV to a folder of this checkout's own."
     if [ ! -e "$venv/pyvenv.cfg" ] && [ -n "$(ls -A -- "$venv" 2>/dev/null)" ]; then
         die 73 "$venv is in the way: not empty, and no virtual environment. Set SAVEDUMP_VENV to another folder."
     fi

@@ -58,3 +58,15 @@ def test_python_that_was_named_is_the_one_or_none(collect, python):
 
 def test_python_that_was_named_and_runs(collect):
     assert collect(PYTHON=sys.executable)[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_a_folder_that_is_not_its_own_is_not_emptied(collect, tmp_path, kind):
+    other, venv = tmp_path / "other", tmp_path / "mine"
+    other.mkdir()
+    (other / ("pyvenv.cfg" if kind == "link" else "file")).touch()
+    venv.symlink_to(other) if kind == "link" else other.rename(venv)
+    kept = [path.name for path in venv.iterdir()]
+    status, said = collect(SAVEDUMP_VENV=str(venv))
+    assert status == 73 and str(venv) in said and "SAVEDUMP_VENV" in said
+    assert [path.name for path in venv.iterdir()] == kept
