@@ -83,7 +83,8 @@ class ActionModule(ActionBase):
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 landing.discard(self._place)
-            raise AnsibleActionFail("%s: %s" % (error.filename or self._place.part, error.strerror)) from error
+            error.filename = error.filename or self._place.part
+            raise
 
     def _is_here(self, wanted):
         """Whether these very bytes are here. What is here under the name with other bytes is kept: an earlier dump of

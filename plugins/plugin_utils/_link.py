@@ -130,7 +130,7 @@ class Link:
 
     def _go(self, way, receiver, take, hashed):
         if way == "copy":
-            copied = receiver.path + ".copy"
+            copied, moved = receiver.path + ".copy", self._moved
             try:
                 _ways.copy(self._action, self._source, copied)
                 receiver.missing = [(0, receiver.size)]
@@ -140,6 +140,8 @@ class Link:
                     for block in iter(lambda: stream.read(1 << 20), b""):
                         take(block)
             finally:
+                # The next copy begins at zero: this is no going on.
+                self._moved = moved
                 if os.path.lexists(copied):
                     os.unlink(copied)
         elif way == "chunks":

@@ -264,6 +264,22 @@ def test_by_chunks_with_a_limit(fetch, monkeypatch):
     assert len(fetch.tries) == 4 + 4  # hashes of one chunk each, then 1 MiB at a time
 
 
+def test_a_copy_that_is_always_too_short_is_given_up(fetch, monkeypatch):
+    """It begins at zero each time, so what comes of it is no going on."""
+    copies = []
+
+    def short(_action, _source, path):
+        copies.append(path)
+        with open(path, "wb") as stream:
+            stream.write(CONTENT[:-1])
+
+    monkeypatch.setattr(_link._ways, "ways_for", lambda action: ("copy",))
+    monkeypatch.setattr(_link._ways, "copy", short)
+    with pytest.raises(AnsibleConnectionFailure, match="it ended at byte %d of" % (len(CONTENT) - 1)):
+        fetch(retries=2)
+    assert len(copies) == 3
+
+
 def test_without_anything_that_hashes_all_comes_again(fetch, monkeypatch):
     monkeypatch.setattr(_far_end.FarEnd, "hashes", lambda *_: "echo savedump-none; : hashes a 0+1 1")
     fetch.part(CONTENT)
