@@ -302,9 +302,17 @@ def find(paths: Iterable[str] = (), sysroot: str = "/", filters: "Optional[Filte
 
 
 def finding(paths: Iterable[str] = (), sysroot: str = "/", filters: "Optional[Filters]" = None) -> "FindSearch":
-    """As find(), one dump at a time: iterate over it, then ask for its report()."""
+    """As find(), one dump at a time: iterate over it, then ask for its report(). Raises UsageError for a kind that no
+    dump is of: it would match nothing."""
     from . import stores
 
+    if filters and filters.kinds:
+        from . import dumps
+
+        known = (stores.filters.PROCESS, stores.filters.KERNEL) + dumps.kinds()
+        unknown = sorted(set(filters.kinds).difference(known))
+        if unknown:
+            raise UsageError("no dump is of kind %s" % unknown[0], "there are %s" % ", ".join(known))
     return stores.Search(tuple(paths), Sysroot(sysroot), _describe, filters or stores.Filters())
 
 

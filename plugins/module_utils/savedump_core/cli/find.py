@@ -10,7 +10,7 @@ import time
 from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 from .. import api
-from ..errors import status_of
+from ..errors import UsageError, status_of
 from ..manifest import to_bytes
 from . import options, progress, say
 
@@ -75,11 +75,21 @@ def filters(args: argparse.Namespace) -> Any:
 
 def run(args: argparse.Namespace) -> int:
     wanted = filters(args)
+    _below(args.host_root, args.paths)
     search = api.finding(args.paths, args.host_root, wanted)
     report = _document(search) if args.json else _list(args, search, any(wanted))
     for error in report.unread:
         say.failed(error)
     return status_of(report.unread[0]) if report.unread else 0
+
+
+def _below(root: str, paths: Iterable[str]) -> None:
+    """Raises UsageError for a path that is not in the other system: this one's would be taken for it."""
+    top = os.path.realpath(root)
+    for path in paths:
+        if os.path.commonpath((top, os.path.realpath(path))) != top:
+            there = os.path.join(root, path.lstrip("/"))
+            raise UsageError("%s is not in --host-root %s" % (path, root), "write it as this host sees it: %s" % there)
 
 
 def _document(search: Any) -> Any:

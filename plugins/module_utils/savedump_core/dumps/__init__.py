@@ -6,7 +6,7 @@ container and leave the rest to ``_kernel.kernel_dump``.
 """
 
 import hashlib
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, Optional, Tuple
 
 from ..elf.header import HEADER_SIZE, parse_header
 from ..errors import BadDump
@@ -36,6 +36,14 @@ def formats(source: Any) -> Iterator[Any]:
 
         yield from (kdump, flattened, opaque)
     yield from FORMATS_OF_ELF
+
+
+def kinds() -> Tuple[str, ...]:
+    """All that the `kind` of a Dump may be."""
+    from . import flattened, kdump, opaque
+
+    read = (core.KIND, vmcore.KIND, kdump.KIND, kdump.DISKDUMP_KIND, flattened.KDUMP_KIND, flattened.ELF_KIND)
+    return read + opaque.KINDS
 
 
 def sniff(source: Any) -> Optional[Any]:

@@ -86,6 +86,9 @@ _FORMATS = (
 )  # fmt: skip
 
 _XEN_CORE = _Format("xen-core", "Xen core (ELF)", b"\x7fELF")
+# A state of VMware's that is a snapshot's is told by its name.
+_SNAPSHOT = "vmware-vmsn"
+KINDS = tuple(sorted({one.kind for one in _FORMATS} | {_SNAPSHOT}))
 
 
 def sniff(source: Any) -> bool:
@@ -101,7 +104,7 @@ def open_dump(source: Any, sysroot: Sysroot) -> Dump:
     if read is not None:
         return _kernel.kernel_dump(source, kind, read)
     if kind == "vmware-vmss" and os.path.splitext(source.name)[1].lower() == ".vmsn":
-        kind = "vmware-vmsn"
+        kind = _SNAPSHOT
     capture = Capture(
         machine="unknown", bits=0, order=found.order, read=_kernel.not_read, stored=lambda: iter(())
     )  # fmt: skip

@@ -11,14 +11,14 @@ PACKAGE = os.path.dirname(savedump_core.__file__)
 # Lower may not import higher; a module may import its own level unless it is a folder of SEAMS.
 LEVELS = {
     "errors": 0, "model": 0,
-    "elf": 1, "kernel": 1, "web": 1, "tarstream": 1, "wire": 1, "sysroot": 1, "manifest": 1,
+    "elf": 1, "kernel": 1, "web": 1, "tarstream": 1, "wire": 1, "sysroot": 1, "manifest": 1, "lock": 1,
     "dumps": 2, "stores": 2, "finders": 2, "launchers": 2, "compression": 2,
     # Between the seams: finders may use it, and it uses the codecs.
     "packages": 2,
     "source": 3, "prove": 3, "scripts": 3, "search": 3, "setout": 3, "beside": 3, "stack": 3, "gaps": 3,
     "plan": 3, "archive": 3, "check": 3, "unpack": 3, "naming": 3, "shelf": 3, "workroom": 3,
     "complete": 3, "store": 3, "landing": 3, "promises": 3,
-    "lock": 3, "nice": 3, "space": 3, "remove": 3, "retention": 3, "summary": 3,
+    "nice": 3, "space": 3, "remove": 3, "retention": 3, "summary": 3,
     "api": 4, "serve": 4, "remote": 4,
     "cli": 5, "__main__": 5,
 }  # fmt: skip

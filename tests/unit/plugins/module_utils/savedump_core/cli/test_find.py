@@ -150,3 +150,11 @@ def test_names_that_are_no_utf_8(tmp_path):
 )
 def test_how_long_it_stays(left, words):
     assert find._in_words((1000 + left) * 10**9, now=1000) == words
+
+
+def test_what_would_be_looked_for_in_the_wrong_place_or_would_match_nothing(host):
+    done = savedump("find", "--host-root", host, "/var/crash", status=64)
+    assert "/var/crash is not in --host-root" in done.error and host + "/var/crash" in done.error
+    assert savedump("find", "--host-root", host, host, status=0).out
+    done = savedump("find", "--host-root", host, "--kind", "vmcore", status=64)
+    assert "no dump is of kind vmcore; there are userland, kernel, core, vmcore-elf" in done.error
