@@ -117,7 +117,7 @@ class VerbAction(ActionBase):
             return _result(reply)
         # We poll ourselves, so there is no job that TaskExecutor could ask async_status for.
         self._task.async_val = 0
-        return self._wait(_marked(reply, _alone.STARTED), limit, self._task.poll)
+        return self._wait(_marked(reply, _alone.STARTED), there, limit, self._task.poll)
 
     def _settings(self, background):
         spec = _files.VERBS[self.VERB][0]
@@ -131,11 +131,14 @@ class VerbAction(ActionBase):
             "background": background,
         }
 
-    def _wait(self, started, limit, poll):
+    def _wait(self, started, program, limit, poll):
         """Poll for the result in the background; a broken link is tried again until the time is over."""
+        # Its number may be another process's by now, above all after a reboot, or that of a zombie whom nobody waits
+        # for: the program in its command line has a name of its own.
+        runs = "case $(cat /proc/%d/cmdline) in *%s*) ;; *) false ;; esac" % (started["group"], shlex.quote(program))
         # Asked twice, for it may be done between the first look and the question whether it still runs.
-        look = "cat {0} 2>/dev/null || kill -0 {1} 2>/dev/null || cat {0} 2>/dev/null || echo gone".format(
-            shlex.quote(started["folder"] + "/result"), started["group"]
+        look = "{{ cat {0} || {1} || cat {0} || echo gone; }} 2>/dev/null".format(
+            shlex.quote(started["folder"] + "/result"), runs
         )
         seen = time.monotonic()
         until = seen + limit
@@ -157,7 +160,7 @@ class VerbAction(ActionBase):
                 if reply["stdout"].strip() == "gone":
                     return {"failed": True, "msg": "savedump was killed on the target before it was done"}
                 if time.monotonic() >= until:
-                    self._become_sh("kill -TERM -%d" % started["group"])
+                    self._become_sh("{ %s; } 2>/dev/null && kill -TERM -%d" % (runs, started["group"]))
                     return {"failed": True, "msg": "stopped: not done within the %d seconds of async" % limit}
         finally:
             with contextlib.suppress(AnsibleConnectionFailure):

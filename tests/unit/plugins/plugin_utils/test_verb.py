@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a target answers is taken as it is, but for what it cannot know."""
 
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
@@ -51,3 +56,49 @@ def test_what_is_no_answer_is_shown(said):
         _verb._result(reply)
     reply["stdout"] += '\n%s{"changed": true}\n' % _alone.RESULT
     assert _verb._result(reply) == {"changed": True}
+
+
+@pytest.fixture
+def waited(monkeypatch, tmp_path):
+    """waited(PID, PROGRAM, seconds): what the action makes of work in the background, asked for in sh here."""
+
+    def sh(script):
+        done = subprocess.run(["/bin/sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        return {"stdout": done.stdout.decode(), "stderr": done.stderr.decode(), "rc": done.returncode}
+
+    def wait(pid, program, limit):
+        action = _verb.VerbAction.__new__(_verb.VerbAction)
+        monkeypatch.setattr(action, "_become_sh", sh)
+        return action._wait({"folder": str(tmp_path / "job"), "group": pid}, program, limit, 0.1)
+
+    return wait
+
+
+@pytest.fixture
+def worker(tmp_path):
+    """A process group that sleeps, and the name of its program."""
+    program = tmp_path / "ansible-tmp-it's $5 a/savedump.pyz"
+    program.parent.mkdir()
+    program.write_text("import time; time.sleep(600)")
+    process = subprocess.Popen([sys.executable, str(program)], start_new_session=True)
+    yield process, str(program)
+    process.kill()
+    process.wait()
+
+
+def test_work_that_takes_too_long_is_stopped(waited, worker):
+    process, program = worker
+    assert waited(process.pid, program, 1)["msg"] == "stopped: not done within the 1 seconds of async"
+    assert process.wait(60) == -signal.SIGTERM
+
+
+def test_a_number_that_is_another_process_by_now_is_not_waited_for(waited, worker):
+    """As after a reboot of the target: who has it would be waited for for a day, and then killed."""
+    process, program = worker
+    gone = "savedump was killed on the target before it was done"
+    assert waited(process.pid, program + "-of-before", 600)["msg"] == gone
+    assert waited(process.pid, program + "-of-before", 0)["msg"] == gone
+    assert process.poll() is None
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert waited(process.pid, program, 600)["msg"] == gone  # nobody has waited for it yet: a zombie
