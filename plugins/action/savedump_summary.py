@@ -43,7 +43,7 @@ class ActionModule(ActionBase):
         """See ActionBase.run."""
         super().run(None, task_vars)
         _found, given = self.validate_argument_spec(argument_spec=SPEC)
-        later = {host for host, each in _play.known(task_vars, given["later"]).items() if _play.to_come(each)}
+        later = [host for host, each in _play.known(task_vars, given["later"]).items() if _play.to_come(each)]
         steps = _play.known(task_vars, [host for host in given["hosts"] if host not in later])
         senders = self._senders(steps)
         room = next((each for each in (_play.result(known, "room") for known in steps.values()) if each), {})
@@ -61,9 +61,10 @@ class ActionModule(ActionBase):
                 cleared=_play.result(known, "cleared"),
             )
         removed_here = self._removed_here(steps.values())
-        text = _summary.lines(outcomes, given["dest"], os.environ.get("PWD"), removed_here, checking, display.columns)
+        pwd, width = os.environ.get("PWD"), display.columns
+        text = _summary.lines(outcomes, given["dest"], pwd, removed_here, checking, width, to_come=later)
         display.display("\n" + "\n".join(text) + "\n")
-        report = summary.document(outcomes, given["dest"], checking, removed_here)
+        report = summary.document(outcomes, given["dest"], checking, removed_here, to_come=later)
         # With -v the default callback would show the same once more, as data: as of facts, it does not.
         result = {"changed": False, "outcomes": outcomes, "lines": text, "report": _adapter._plain(report)}
         result["_ansible_verbose_override"] = True

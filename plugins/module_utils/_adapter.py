@@ -146,7 +146,9 @@ def describe_dumps(params, check_mode):
     """The module savedump_info: what dumps there are, what they need, whether archives are intact. Changes nothing."""
     use_carried()
     search = _search_options(params)
-    outcome = {"changed": False, "dumps": [], "archives": [], "looked": [], "left_out": 0, "warnings": []}
+    outcome = {
+        "changed": False, "dumps": [], "archives": [], "looked": [], "unread": [], "left_out": 0, "warnings": [],
+    }  # fmt: skip
     paths = [_real_name(path) for path in params["paths"] or ()]
     if params["verify"]:
         for path in paths or [default_dest()]:
@@ -165,7 +167,8 @@ def describe_dumps(params, check_mode):
         )
     except (errors.SavedumpError, OSError) as error:
         return _finish(dict(outcome, failed=True, msg=errors.sentence(error)))
-    outcome.update(looked=report["looked"], left_out=report["left_out"], warnings=report["warnings"])
+    outcome.update({key: report[key] for key in ("looked", "left_out", "unread")})
+    outcome["warnings"] += [each["why"] for each in report["unread"]]
     for entry in report["dumps"]:
         document = dict(entry)
         if params["inspect"]:
@@ -304,7 +307,7 @@ def _found(paths, params, outcome):
     report = _find(paths, params)
     outcome["looked"].extend(report["looked"])
     outcome["left_out"] += report["left_out"]
-    outcome["warnings"] += report["warnings"]
+    outcome["warnings"] += [each["why"] for each in report["unread"]]
     for entry in report["dumps"]:
         if entry["in_progress"]:
             why = "is still being written; archive it later"
@@ -314,12 +317,16 @@ def _found(paths, params, outcome):
 
 def _find(paths, params):
     """api.find() under the filters, with "in_progress" also for a core that the kernel is just writing under its final
-    name, and "warnings": which of the paths could not be read."""
+    name, and "unread": which of the paths could not be read."""
     filters = make_filters(**{name: params[name] for name in _FILTERS if params.get(name)})
     found = api.find(paths=paths, sysroot=params["sysroot"], filters=filters)
     # Not every host has the same folders: what is not there is said in "looked".
-    unread = [error for error in found.unread if errors.status_of(error) != _NO_SUCH_FILE]
-    report = dict(found.as_json(), warnings=[errors.sentence(error) for error in unread])
+    unread = [
+        {"path": error.filename, "why": errors.sentence(error), "exit_status": errors.status_of(error)}
+        for error in found.unread
+        if errors.status_of(error) != _NO_SUCH_FILE
+    ]
+    report = dict(found.as_json(), unread=unread)
     for entry in report["dumps"]:
         entry["in_progress"] = entry["in_progress"] or lock.being_written(entry["path"])
     return report

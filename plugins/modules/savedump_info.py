@@ -245,6 +245,21 @@ msg:
   description: All of it in one sentence.
   returned: O(verify=true), and on failure
   type: str
+unread:
+  description: Of O(paths), the files that are there and could not be read.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The file.
+      type: str
+    why:
+      description: Why not, and what to do about it.
+      type: str
+    exit_status:
+      description: The number that C(savedump) would exit with.
+      type: int
 looked:
   description: Where dumps or archives were looked for, and what was there.
   returned: always

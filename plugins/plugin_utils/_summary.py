@@ -47,10 +47,10 @@ def outcome(
     return result
 
 
-def lines(outcomes, dest=None, here=None, removed_here=(), check_mode=False, width=0):
+def lines(outcomes, dest=None, here=None, removed_here=(), check_mode=False, width=0, to_come=()):
     """The summary for a person, host by host. ``here`` is the directory to which paths are shown relative; lines longer
-    than ``width`` are folded, if that is not 0."""
-    return words.lines(outcomes, dest, here, removed_here, check_mode, _HINT, width)
+    than ``width`` are folded, if that is not 0; ``to_come`` are hosts that had no turn until now."""
+    return words.lines(outcomes, dest, here, removed_here, check_mode, _HINT, width, to_come)
 
 
 def _steps(found, archived, fetched, verified, completed, senders, filling, room, removed, coming, cleared):
@@ -80,6 +80,17 @@ def _steps(found, archived, fetched, verified, completed, senders, filling, room
         arrived = {each["path"]: dict(each, wire_bytes=0, saved_bytes=0) for each in made}
     elif verified and not verified.get("skipped") and "archives" not in verified:
         errors.append("not verified: %s" % _why(verified))
+    proofs = {each["path"]: each for each in (verified or {}).get("archives", [])}
+    came = {at: each["path"] for at, each in arrived.items() if each.get("sha256")}
+    if "archives" in (verified or {}):
+        errors.extend("%s was not verified: it is not there" % path for path in came.values() if path not in proofs)
+    # Of what came, the proof here speaks.
+    errors.extend(
+        "%s is damaged on the host: %s" % (each["path"], "; ".join(each["problems"]))
+        for each in made
+        if each.get("intact") is False and came.get(each["path"], each["path"]) not in proofs
+    )
+    errors.extend(each["why"] for each in first.get("unread", []))
     homes = {each["on_target"]: each for each in (completed or {}).get("archives", [])}
     if coming and not room:
         here = set(arrived).union(path for path, home in homes.items() if home["better"])
@@ -95,10 +106,11 @@ def _steps(found, archived, fetched, verified, completed, senders, filling, room
         made=made,
         not_archived=(archived or {}).get("not_archived"),
         arrived=arrived,
-        proofs={each["path"]: each for each in (verified or {}).get("archives", [])},
+        proofs=proofs,
         homes=homes,
         senders=senders or {},
         removed=removed if removed and "removed" in removed else None,
+        wire_bytes=sum(each.get("wire_bytes") or 0 for step in filling for each in (step or {}).get("results", ())),
         errors=errors,
     )
 

@@ -3,13 +3,17 @@
 alone, says in Steps what was done, and gets the same outcome. The words for it are in cli/summary.py."""
 
 import os
+import re
 import time
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
 
 from . import manifest, model
 from .archive import atomic_file
 from .model import Json
+from .stores import given
 
+# What is said of a place where no dump is, or where they were found: nothing is lost there.
+NOTHING = re.compile(r"(no dump|no log of a crash|[0-9]+ (found|there)|No such file or directory)\Z")
 SCHEMA = "savedump.summary/1"
 FILE_NAME = "summary.json"
 
@@ -53,6 +57,8 @@ class Steps(NamedTuple):
     """Which host a file of the store came from, by its place."""
     removed: Optional[Json] = None
     """Of the dumps on the host: {"removed", "kept", "freed"}."""
+    wire_bytes: int = 0
+    """That this host sent for the archives of others."""
     errors: Sequence[str] = ()
     """What else went wrong, a sentence each."""
 
@@ -76,6 +82,7 @@ def outcome(steps: Steps) -> Json:
     errors.extend(dict.fromkeys(steps.errors))
     for each in steps.not_archived or ():
         (errors if each["failed"] else result["left"]).append("%s: %s" % (each["dump"], each["why"]))
+    result["left"].extend(_not_looked_into(steps, errors))
     if steps.not_archived is not None:
         result["left"].extend(_unfinished(steps))
     result["gaps"].extend(result["left"])
@@ -86,6 +93,7 @@ def outcome(steps: Steps) -> Json:
     result["changed"] = any(each["changed"] for each in result["archives"]) or bool(result["removed"])
     for key in ("wire_bytes", "saved_bytes"):
         result[key] = sum(each[key] for each in result["archives"])
+    result["wire_bytes"] += steps.wire_bytes
     nothing = not result["dumps"] and not result["archives"]
     result["status"] = FAILED if errors else NO_DUMPS if nothing else GAPS if result["gaps"] else COMPLETE
     return result
@@ -99,11 +107,22 @@ def _unfinished(steps: Steps) -> List[str]:
     return ["%s: is still being written; archive it later" % path for path in late]
 
 
+def _not_looked_into(steps: Steps, errors: Sequence[str]) -> List[str]:
+    """What was named and could not be read: the dump that is wanted may be there. What is said already is left out."""
+    said = list(errors) + [each["dump"] + ":" for each in steps.not_archived or ()]
+    return [
+        each["outcome"] if each["outcome"].startswith(each["where"]) else "%s: %s" % (each["where"], each["outcome"])
+        for each in steps.looked
+        if each["store"] == given.NAME and not NOTHING.match(each["outcome"])
+        and not any(one.startswith((each["where"] + ":", each["where"] + " ")) for one in said)
+    ]  # fmt: skip
+
+
 def document(
     outcomes: Mapping[str, Json], dest: Optional[str], check_mode: bool = False, removed_here: Iterable[Json] = (),
-    now: Optional[float] = None,
+    now: Optional[float] = None, to_come: Iterable[str] = (),
 ) -> Json:  # fmt: skip
-    """The whole collection: outcomes by host, and their sums."""
+    """The whole collection: outcomes by host, and their sums. `to_come` are hosts that had no turn until now."""
     archives = [archive for each in outcomes.values() for archive in each["archives"]]
     home = [archive for archive in archives if archive["path"]]
     return {
@@ -125,6 +144,7 @@ def document(
             "saved_bytes": sum(each["saved_bytes"] for each in outcomes.values()),
         },
         "removed_here": list(removed_here),
+        "to_come": list(to_come),
     }
 
 

@@ -2,20 +2,25 @@
 """The words for what a collection brought, host by host (see ../summary.py), for the end of a play and of `savedump
 collect`."""
 
+import errno
 import os
 import re
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ..model import Json
 from ..space import in_words
+from ..stores import core_pattern, given
+from ..summary import NOTHING
 from . import say
 
 # How many places, gaps or archives of one host are spelled out; the results hold all.
 _SPELLED = 20
+# Names that take more than one part in so many of a line stand above what is said of their hosts.
+_NAMES_SHARE = 3
 # Words that decide what is to be done, and how they are to be seen.
 _COLOURS = {
     "FAILED": "red", "NOT REACHED": "red", "DAMAGED": "red", "NOT WHOLE": "red", "INCOMPLETE": "yellow",
-    "BEING WRITTEN": "yellow",
+    "BEING WRITTEN": "yellow", "STILL TO COME": "yellow",
 }  # fmt: skip
 _LOUD = re.compile("(?<![A-Za-z])(%s)(?![A-Za-z])" % "|".join(_COLOURS))
 
@@ -23,19 +28,24 @@ _LOUD = re.compile("(?<![A-Za-z])(%s)(?![A-Za-z])" % "|".join(_COLOURS))
 def lines(
     outcomes: Mapping[str, Json], dest: Optional[str] = None, here: Optional[str] = None,
     removed_here: Sequence[Json] = (), check_mode: bool = False, hint: str = "", width: int = 0,
+    to_come: Sequence[str] = (),
 ) -> List[str]:  # fmt: skip
     """The summary for a person, in printable characters whatever names the targets have. `here` is the directory to
-    which paths are shown relative; `hint` says how to look in another folder, if there was no dump on some host. Lines
-    that are longer than `width`, if that is not 0, are folded; commands and paths stay whole."""
+    which paths are shown relative; `hint` says how to look in another folder, if there was no dump on some host;
+    `to_come` are hosts that had no turn until now. Lines that are longer than `width`, if that is not 0, are folded;
+    commands and paths stay whole."""
     text = []
-    names = max([len(host) for host in outcomes] + [4])
+    names = max([len(say.printable(host)) for host in outcomes] + [4])
+    above = bool(width) and names > width // _NAMES_SHARE
     for host, each in outcomes.items():
         first, more = _words(each, here, check_mode)
-        label = say.printable("%-*s  " % (names, host))
+        label = "    " if above else "%-*s  " % (names, say.printable(host))
+        if above:
+            text.append(say.printable(host))
         for number, line in enumerate([first] + more):
             text += _folded(say.printable(line), width, label if not number else " " * len(label))
     text += [""] + _removed_here(removed_here, here, check_mode)
-    for line in _total(outcomes, dest, here, hint, check_mode):
+    for line in _total(outcomes, dest, here, hint, check_mode) + _to_come(to_come):
         text += _folded(say.printable(line), width, "")
     return [say.printable(line) for line in text]
 
@@ -79,6 +89,14 @@ def _removed_here(removed: Sequence[Json], here: Optional[str], check_mode: bool
     return ["%s: %s, %s" % (verb, say.count(removed, "archive"), size)] + shown + [""]
 
 
+def _to_come(hosts: Sequence[str]) -> List[str]:
+    """Those of later batches: if the play ends before, this is the only word on them."""
+    if not hosts:
+        return []
+    more = " and %d more" % (len(hosts) - _SPELLED) if len(hosts) > _SPELLED else ""
+    return ["STILL TO COME, nothing is known of them: %s%s." % (", ".join(hosts[:_SPELLED]), more)]
+
+
 def _words(each: Json, here: Optional[str], check_mode: bool) -> Tuple[str, List[str]]:
     """(the line beside the host's name, more lines below it)."""
     if each["status"] == "unreachable":
@@ -88,13 +106,15 @@ def _words(each: Json, here: Optional[str], check_mode: bool) -> Tuple[str, List
         if each["errors"]:
             return "FAILED: %s" % each["errors"][0], ["FAILED: %s" % error for error in each["errors"][1:]]
         first = "no dumps that were asked for, %d others" % each["left_out"] if each["left_out"] else "no dumps"
+        if each["looked"] and all(place.get("store") == "archives" for place in each["looked"]):
+            first = "no archives"
         return first, _looked(each["looked"])
     if not each["archives"]:
         first = "%s found" % say.count(each["dumps"], "dump")
         more = ["%s  %s" % (dump["path"], _about(dump)) for dump in each["dumps"][:_SPELLED]]
     else:
         size = sum(archive["size"] or archive["planned_size"] or 0 for archive in each["archives"])
-        planned = any(archive["sha256"] is None for archive in each["archives"])
+        planned = any(archive["sha256"] is None and archive["planned_size"] for archive in each["archives"])
         first = "%s%s%s" % (
             say.count(each["archives"], "archive"),
             " would be made, reading " if planned else ", ",
@@ -109,6 +129,7 @@ def _words(each: Json, here: Optional[str], check_mode: bool) -> Tuple[str, List
             more.extend(_archive_words(archive, here))
     if each["left_out"]:
         first += "; %d not asked for" % each["left_out"]
+    more.extend(_looked(filter(_is_trouble, each["looked"])))
     more.extend("not archived: %s" % words for words in each["left"][:_SPELLED])
     verb = "would remove there" if check_mode else "removed there"
     more.extend("%s: %s" % (verb, path) for path in each["removed"][:_SPELLED])
@@ -121,7 +142,7 @@ def _archive_words(archive: Json, here: Optional[str]) -> List[str]:
     if archive["path"]:
         where = _near(archive["path"], here)
     else:
-        where = "%s -> %s" % (archive["dump"], archive["on_target"])
+        where = "%s -> %s" % (archive["dump"], archive["on_target"]) if archive["dump"] else archive["on_target"]
     state = [archive["what"]]
     if archive["verified"]:
         state.append("verified")
@@ -133,6 +154,16 @@ def _archive_words(archive: Json, here: Optional[str]) -> List[str]:
     return ["%s  (%s)" % (where, ", ".join(state))] + filled + [
         "  lacks %s" % gap if "not whole" not in gap else "  %s" % gap for gap in archive["gaps"][:_SPELLED]
     ]
+
+
+def _is_trouble(place: Json) -> bool:
+    """Whether dumps may lie at a place that could not be looked into, so that it is said though others were found. What
+    was named and is not there is said, too; of what else was named the outcome has a word elsewhere."""
+    store, outcome = place.get("store"), str(place["outcome"])
+    if store == given.NAME:
+        return outcome == os.strerror(errno.ENOENT)
+    a_rule = store == core_pattern.NAME and not str(place["where"]).startswith("/")
+    return not a_rule and not NOTHING.match(outcome)
 
 
 def _looked(looked: Iterable[Json]) -> List[str]:

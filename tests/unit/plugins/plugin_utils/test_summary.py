@@ -238,6 +238,81 @@ def test_a_damaged_archive():
     assert "DAMAGED" in words and "core: SHA-256 differs" in words
 
 
+def test_what_came_and_was_not_verified_is_said():
+    """As when "localhost" was another machine, on which no such file is."""
+    outcome = _summary.outcome(FOUND, ARCHIVED, FETCHED, {"archives": [], "looked": []})
+    assert outcome["errors"] == ["%s was not verified: it is not there" % HOME]
+    assert _summary.outcome(FOUND, ARCHIVED, FETCHED, {"skipped": True})["errors"] == []
+
+
+def test_an_archive_that_is_damaged_on_the_host_is_said():
+    """tasks_from: fetch. One that cannot even be read does not come, so no proof here speaks of it."""
+    junk = changed(MADE, sha256=None, size=None, planned_size=None, dump=None, complete=False, intact=False)
+    junk["problems"] = ["it is no archive"]
+    found = {"archives": [junk], "looked": LOOKED}
+    outcome = _summary.outcome(None, found, {"results": [{"item": junk, "skipped": True}]}, coming=True)
+    assert outcome["errors"] == ["%s is damaged on the host: it is no archive" % MADE["path"]]
+    words = text(web1=outcome)
+    assert "would be made" not in words and "None" not in words
+    cut = changed(junk, sha256="ab" * 32, size=9)
+    proof = {"path": HOME, "intact": False, "complete": False, "problems": ["it ends early"]}
+    fetched = {"results": [changed(FETCHED["results"][0], item=cut)]}
+    outcome = _summary.outcome(None, {"archives": [cut], "looked": LOOKED}, fetched, {"archives": [proof]}, coming=True)
+    assert outcome["errors"] == ["%s is damaged: it ends early" % HOME]
+
+
+def test_what_was_named_and_not_read_is_said_beside_what_came():
+    looked = [
+        {"store": "given", "where": "/a/core", "outcome": "Permission denied"},
+        {"store": "given", "where": "/secret", "outcome": "Permission denied"},
+        {"store": "given", "where": "/b/notes", "outcome": "/b/notes is not a dump: it is a text file"},
+        {"store": "given", "where": "/absent", "outcome": "No such file or directory"},
+        {"store": "given", "where": "/var/crash", "outcome": "1 found"},
+    ]
+    unread = [{"path": "/a/core", "why": "/a/core: Permission denied; run it as root", "exit_status": 77}]
+    outcome = _summary.outcome(changed(FOUND, looked=looked, unread=unread), ARCHIVED, FETCHED, VERIFIED)
+    assert (outcome["status"], outcome["errors"]) == ("failed", ["/a/core: Permission denied; run it as root"])
+    assert outcome["left"] == ["/secret: Permission denied", "/b/notes is not a dump: it is a text file"]
+    words = text(web1=outcome)
+    assert "not archived: /secret: Permission denied" in words and words.count("/a/core") == 1
+    assert "looked in /absent: No such file" in words and "1 found" not in words
+
+
+def test_a_place_that_could_not_be_looked_into_is_said_beside_what_came():
+    looked = [
+        {"store": "core_pattern", "where": "core", "outcome": "relative: each core lies in its process's folder"},
+        {"store": "core_pattern", "where": "/tmp", "outcome": "no dump"},
+        {"store": "abrt", "where": "/var/spool/abrt", "outcome": "No such file or directory"},
+        {"store": "kdump", "where": "/var/crash/1/vmcore", "outcome": "it is a text file"},
+        {"store": "kdump", "where": "nfs:/export", "outcome": "it is not mounted"},
+        {"store": "pstore", "where": "/sys/fs/pstore", "outcome": "no log of a crash"},
+    ]
+    outcome = _summary.outcome(changed(FOUND, looked=looked), ARCHIVED, FETCHED, VERIFIED)
+    assert outcome["status"] == "complete"
+    words = text(web1=outcome)
+    assert words.count("looked in") == 2
+    assert "looked in /var/crash/1/vmcore: it is a text file" in words
+    assert "looked in nfs:/export: it is not mounted" in words
+
+
+def test_what_a_host_sent_for_others_is_counted():
+    brought = {"results": [{"sha256": "ab" * 32, "wire_bytes": 5}, {"msg": "cut", "wire_bytes": 2}, {"skipped": True}]}
+    outcome = _summary.outcome(FOUND, ARCHIVED, FETCHED, VERIFIED, filling=[None, brought])
+    assert outcome["wire_bytes"] == _summary.outcome(FOUND, ARCHIVED, FETCHED, VERIFIED)["wire_bytes"] + 7
+
+
+def test_hosts_of_later_batches_are_named():
+    lines = _summary.lines({"web1": _summary.outcome(FOUND)}, to_come=["web%d" % number for number in range(2, 25)])
+    assert lines[-1].startswith("STILL TO COME, nothing is known of them: web2, web3, ")
+    assert lines[-1].endswith("web21 and 3 more.")
+
+
+def test_a_long_name_leaves_room_for_words():
+    name = "ip-10-0-0-1.eu-central-1.compute.internal"
+    lines = _summary.lines({name: _summary.outcome(FOUND, ARCHIVED, FETCHED, VERIFIED)}, width=80)
+    assert lines[:2] == [name, "    1 archive, 3.0 MiB"]
+
+
 def test_check_mode_says_how_many_bytes():
     planned = changed(MADE, sha256=None, size=None)
     outcome = _summary.outcome(FOUND, {"archives": [planned]})
