@@ -45,8 +45,9 @@ class ActionModule(ActionBase):
         super().run(None, task_vars)
         try:
             return self._run(task_vars or {})
-        except AnsibleConnectionFailure:
-            raise
+        except AnsibleConnectionFailure as failure:
+            # As Ansible would say it, and with what came: it stays, and was paid for.
+            return {"unreachable": True, "msg": str(failure), **self._counted()}
         except AnsibleError as error:
             return {"failed": True, "msg": str(error), **self._counted()}
         except OSError as error:

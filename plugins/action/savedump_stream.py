@@ -62,15 +62,14 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         """See ActionBase.run. A failure is returned, for an exception would pass by the task's failed_when."""
         super().run(None, task_vars)
+        self._outcome, self._waiting = {}, None
         try:
             return _adapter._plain(self._run(task_vars or {}))
-        except AnsibleConnectionFailure as error:
-            # What came before the link broke for good is here, and is not to be lost from what is told.
-            if not getattr(self, "_outcome", {}).get("archives"):
-                raise
-            for path, _named in self._waiting:
-                self._leave_out(path, str(error.__cause__ or error), Broken.exit_status, True)
-            return _adapter._plain(dict(self._outcome, unreachable=True, msg=str(error)))
+        except AnsibleConnectionFailure as failure:
+            # As Ansible would say it, and with the archives that came: they are here, and whole.
+            for path, _named in self._waiting or ():
+                self._leave_out(path, "did not come, for the connection broke", Broken.exit_status, True)
+            return _adapter._plain(dict(self._outcome, unreachable=True, msg=str(failure)))
         except AnsibleError as error:
             return {"failed": True, "msg": str(error)}
         except Exception as error:
@@ -89,7 +88,6 @@ class ActionModule(ActionBase):
         self._wait = given["wait"]
         self._was_there = False
         self._outcome = {"archives": [], "not_archived": [], "looked": [], "left_out": 0, "changed": False}
-        self._waiting = None
         while True:
             try:
                 with _session.opened(
@@ -111,7 +109,7 @@ class ActionModule(ActionBase):
             raise AnsibleConnectionFailure(
                 "%s; %d dumps are here, and the next run begins with the others"
                 % (broken.message, len(self._outcome["archives"]))
-            ) from broken
+            ) from None
         wait = _BETWEEN_TRIES_S[min(self._given["retries"] - self._left, len(_BETWEEN_TRIES_S) - 1)]
         self._left -= 1
         self._wait = max(self._wait, _LINGERS_S)

@@ -62,7 +62,7 @@ def _steps(found, archived, fetched, verified, completed, senders, filling, room
     if "looked" not in first:
         return summary.Steps(broken=_why(first))
     errors = []
-    if archived and not archived.get("skipped") and "archives" not in archived:
+    if archived and not archived.get("skipped") and ("archives" not in archived or archived.get("unreachable")):
         errors.append(_why(archived))
     if room:
         errors.append("nothing was fetched: %s" % room)

@@ -219,7 +219,7 @@ def _total(
             parts.append("%d of %s %s" % (number, say.count(list(outcomes), "host"), words))
     text = ["%s." % "; ".join(parts)] if parts else []
     wire, saved = (sum(each[key] for each in outcomes.values()) for key in ("wire_bytes", "saved_bytes"))
-    if home and (wire or saved) and not check_mode:
+    if (wire or saved) and not check_mode:
         here_already = "; %s not sent, being here already" % in_words(saved) if saved else ""
         text.append("Sent over the wire: %s%s." % (in_words(wire), here_already))
     if hint and any(each["status"] == "no-dumps" for each in outcomes.values()):

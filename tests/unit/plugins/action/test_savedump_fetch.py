@@ -6,7 +6,8 @@ import hashlib
 import os
 
 import pytest
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
 from ansible_collections.savedump.toolkit.plugins.action import savedump_fetch
 from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core import landing
 from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.errors import Busy
@@ -74,6 +75,24 @@ def fetch(tmp_path):
         return result
 
     return run
+
+
+def test_what_came_before_the_link_broke_is_counted(tmp_path, monkeypatch):
+    def broken(receiver, hashed=False):
+        receiver.asked(1)
+        receiver.take(CONTENT[:CHUNK])
+        raise AnsibleConnectionFailure("no route to host")
+
+    link = Link()
+    link.fetch = broken
+    action = savedump_fetch.ActionModule.__new__(savedump_fetch.ActionModule)
+    action._host, action._source, action._link, action._receiver = "web1", "/var/tmp/a", link, None
+    action._given, action._place = {"dest": str(tmp_path)}, landing.landing(str(tmp_path), "web1", "a")
+    monkeypatch.setattr(action, "_run", lambda task_vars: action._fetch(STAT, SHA256))
+    monkeypatch.setattr(ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
+    result = action.run()
+    assert (result["unreachable"], result["msg"], result["wire_bytes"]) == (True, "no route to host", CHUNK)
+    assert os.path.getsize(action._place.part) == CHUNK
 
 
 @pytest.mark.parametrize("wanted", [None, SHA256], ids=["computed there", "given"])

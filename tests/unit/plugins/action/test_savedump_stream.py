@@ -5,10 +5,10 @@ told when it does not come back."""
 import contextlib
 
 import pytest
-from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail
 from ansible_collections.savedump.toolkit.plugins.action import savedump_stream
 from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.remote.session import Broken
-from ansible_collections.savedump.toolkit.plugins.plugin_utils import _talk
+from ansible_collections.savedump.toolkit.plugins.plugin_utils import _summary, _talk
 
 GIVEN = {"stall_timeout": 5, "retries": 2, "wait": 0, "bandwidth_limit": None}
 SILENCE = _talk.Refused("no byte for 5 seconds")
@@ -20,6 +20,7 @@ def action(monkeypatch):
     how long those that were had would have waited for another run."""
     action = object.__new__(savedump_stream.ActionModule)
     action._task = type("Task", (), {"delegate_to": "web1", "check_mode": False})
+    action._waiting = None
     action.sessions, action.waits = [], []
 
     @contextlib.contextmanager
@@ -60,9 +61,8 @@ def test_a_way_that_never_was_there_is_not_waited_for(action):
 
 def test_tries_come_to_an_end(action):
     action.sessions = [Broken("cut"), SILENCE, SILENCE, None]
-    with pytest.raises(AnsibleConnectionFailure, match="no byte"):
-        action.run(None, {})
-    assert action.sessions == [None]
+    result = action.run(None, {})
+    assert result["unreachable"] and "no byte" in result["msg"] and action.sessions == [None]
 
 
 def test_the_process_that_a_cut_has_left_there_is_waited_for(action):
@@ -73,16 +73,29 @@ def test_the_process_that_a_cut_has_left_there_is_waited_for(action):
 
 
 def test_what_came_before_the_link_broke_for_good_is_told_and_so_is_the_rest(action, monkeypatch):
+    made = {
+        "path": "/here/archive-core.1.tar.gz", "sha256": "ab" * 32, "size": 9, "complete": True, "missing": [],
+        "changed": True, "planned_size": 9, "wire_bytes": 9, "saved_bytes": 0,
+        "dump": {"path": "/core.1", "identity": "1"},
+    }  # fmt: skip
+
     def go_on(action, there):
         if action._waiting is None:
-            action._outcome["archives"].append({"path": "/here/archive-core.1.tar.gz"})
+            action._outcome["archives"].append(made)
             action._waiting = [("/core.2", True), ("/core.3", False)]
         raise there
 
     monkeypatch.setattr(savedump_stream.ActionModule, "_go_on", go_on)
     action.sessions = [Broken("cut"), SILENCE, SILENCE]
     result = action.run(None, {})
-    assert result["unreachable"] and "1 dumps are here" in result["msg"]
-    assert result["archives"] == [{"path": "/here/archive-core.1.tar.gz"}]
-    left = [(each["dump"], each["failed"]) for each in result["not_archived"]]
-    assert left == [("/core.2", True), ("/core.3", True)] and "no byte" in result["not_archived"][0]["why"]
+    assert result["unreachable"] and result["archives"] == [made]
+    found = {"dumps": [{"path": "/core.%d" % number} for number in (1, 2, 3)], "looked": []}
+    proof = {"archives": [{"path": made["path"], "intact": True, "problems": []}]}
+    outcome = _summary.outcome(found, result, None, proof, coming=True)
+    assert [(each["path"], each["verified"]) for each in outcome["archives"]] == [(made["path"], True)]
+    assert outcome["status"] == "failed" and outcome["wire_bytes"] == 9
+    assert outcome["errors"] == [
+        "no byte for 5 seconds; 1 dumps are here, and the next run begins with the others",
+        "/core.2: did not come, for the connection broke",
+        "/core.3: did not come, for the connection broke",
+    ]
