@@ -13,6 +13,7 @@ whose Python the controller's ansible-core no longer supports (see _alone.py). A
 """
 
 import contextlib
+import errno
 import os
 import platform
 import re
@@ -152,8 +153,7 @@ def describe_dumps(params, check_mode):
     paths = [_real_name(path) for path in params["paths"] or ()]
     if params["verify"]:
         for path in paths or [default_dest()]:
-            archives = _archives_in(path)
-            outcome["looked"].append({"store": "archives", "where": path, "outcome": "%d there" % len(archives)})
+            archives = _archives_in(path, outcome)
             outcome["archives"].extend(_verified(archive) for archive in archives)
         outcome["msg"] = "%d of %d archives are intact" % (
             sum(1 for item in outcome["archives"] if item["intact"]),
@@ -321,11 +321,7 @@ def _find(paths, params):
     filters = make_filters(**{name: params[name] for name in _FILTERS if params.get(name)})
     found = api.find(paths=paths, sysroot=params["sysroot"], filters=filters)
     # Not every host has the same folders: what is not there is said in "looked".
-    unread = [
-        {"path": error.filename, "why": errors.sentence(error), "exit_status": errors.status_of(error)}
-        for error in found.unread
-        if errors.status_of(error) != _NO_SUCH_FILE
-    ]
+    unread = [_unread(error) for error in found.unread if errors.status_of(error) != _NO_SUCH_FILE]
     report = dict(found.as_json(), unread=unread)
     for entry in report["dumps"]:
         entry["in_progress"] = entry["in_progress"] or lock.being_written(entry["path"])
@@ -393,16 +389,20 @@ def _gaps(path, document):
     return sentences
 
 
-def _archives_in(path):
-    """The archives in and below a directory, in order; anything else is itself the archive that is meant."""
-    if not os.path.isdir(path):
-        return [path] if os.path.lexists(path) else []
-    return sorted(
-        os.path.join(folder, name)
-        for folder, _folders, names in os.walk(path)
-        for name in names
-        if name.endswith((".tar", ".tar.gz", ".tar.zst"))
-    )
+def _archives_in(path, outcome):
+    """The archives in and below a directory, in order; anything else is itself the archive that is meant. What could
+    not be looked into is in "unread"."""
+    shut, found = [], [path] if os.path.lexists(path) and not os.path.isdir(path) else []
+    for folder, _folders, names in os.walk(path, onerror=shut.append) if os.path.isdir(path) else ():
+        found += [os.path.join(folder, name) for name in names if name.endswith((".tar", ".tar.gz", ".tar.zst"))]
+    words = "%d there" % len(found) if os.path.lexists(path) else os.strerror(errno.ENOENT)
+    outcome["looked"].append({"store": "archives", "where": path, "outcome": words})
+    outcome["unread"] += [_unread(error) for error in shut]
+    return sorted(found)
+
+
+def _unread(error):
+    return {"path": error.filename, "why": errors.sentence(error), "exit_status": errors.status_of(error)}
 
 
 def _verified(path):

@@ -453,8 +453,11 @@ def check_space(folder: str, wanted: int) -> None:
     status = os.statvfs(folder)
     free = status.f_bavail * status.f_frsize
     if wanted > free and status.f_blocks:  # some of FUSE and 9p count none at all
+        from .space import in_words, room_of  # only for the words
+
         raise CannotWrite(
-            "%s has %d bytes free, and the next file takes %d" % (folder, free, wanted),
+            "the next file takes %s and %s has %s free: %s too few"
+            % (in_words(wanted), room_of(folder).words, in_words(free), in_words(wanted - free)),
             "make room, or choose another folder",
         )
 

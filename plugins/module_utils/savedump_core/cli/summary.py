@@ -106,9 +106,7 @@ def _words(each: Json, here: Optional[str], check_mode: bool) -> Tuple[str, List
         if each["errors"]:
             return "FAILED: %s" % each["errors"][0], ["FAILED: %s" % error for error in each["errors"][1:]]
         first = "no dumps that were asked for, %d others" % each["left_out"] if each["left_out"] else "no dumps"
-        if each["looked"] and all(place.get("store") == "archives" for place in each["looked"]):
-            first = "no archives"
-        return first, _looked(each["looked"])
+        return "no archives" if _is_of_archives(each) else first, _looked(each["looked"])
     if not each["archives"]:
         first = "%s found" % say.count(each["dumps"], "dump")
         more = ["%s  %s" % (dump["path"], _about(dump)) for dump in each["dumps"][:_SPELLED]]
@@ -164,6 +162,11 @@ def _is_trouble(place: Json) -> bool:
         return outcome == os.strerror(errno.ENOENT)
     a_rule = store == core_pattern.NAME and not str(place["where"]).startswith("/")
     return not a_rule and not NOTHING.match(outcome)
+
+
+def _is_of_archives(each: Json) -> bool:
+    """Whether only archives were looked for on a host, and no dumps."""
+    return bool(each["looked"]) and all(place.get("store") == "archives" for place in each["looked"])
 
 
 def _looked(looked: Iterable[Json]) -> List[str]:
@@ -222,7 +225,7 @@ def _total(
     if (wire or saved) and not check_mode:
         here_already = "; %s not sent, being here already" % in_words(saved) if saved else ""
         text.append("Sent over the wire: %s%s." % (in_words(wire), here_already))
-    if hint and any(each["status"] == "no-dumps" for each in outcomes.values()):
+    if hint and any(each["status"] == "no-dumps" and not _is_of_archives(each) for each in outcomes.values()):
         text.append("To look in another folder:  %s" % hint)
     if home and not check_mode:
         first = _near(home[0]["path"], here)

@@ -247,6 +247,25 @@ def test_verify_reads_all_archives_below_a_folder(host):
     assert outcome["msg"] == "2 of 2 archives are intact"
 
 
+def test_verify_where_nothing_is_or_may_be_seen(host, monkeypatch):
+    none, shut = str(host.folder / "none"), str(host.folder / "shut")
+    os.makedirs(shut)
+    real = os.scandir
+
+    def scandir(path):
+        if path == shut:
+            raise PermissionError(13, "Permission denied", shut)  # which root never meets
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    outcome = host.describe(none, str(host.folder), verify=True)
+    assert outcome["looked"] == [
+        {"store": "archives", "where": none, "outcome": "No such file or directory"},
+        {"store": "archives", "where": str(host.folder), "outcome": "0 there"},
+    ]
+    assert [each["path"] for each in outcome["unread"]] == [shut]
+
+
 def test_verify_of_a_cut_archive(host):
     path = host.archive(host.dump())["archives"][0]["path"]
     with open(path, "r+b") as stream:

@@ -295,6 +295,13 @@ def test_a_place_that_could_not_be_looked_into_is_said_beside_what_came():
     assert "looked in nfs:/export: it is not mounted" in words
 
 
+def test_where_archives_were_looked_for_nobody_is_told_to_look_for_dumps():
+    looked = [{"store": "archives", "where": "/srv/none", "outcome": "No such file or directory"}]
+    words = text(web1=_summary.outcome(None, None, None, {"archives": [], "looked": looked}))
+    assert "no archives" in words and "looked in /srv/none: No such file or directory" in words
+    assert "collect_paths" not in words
+
+
 def test_what_a_host_sent_for_others_is_counted():
     brought = {"results": [{"sha256": "ab" * 32, "wire_bytes": 5}, {"msg": "cut", "wire_bytes": 2}, {"skipped": True}]}
     outcome = _summary.outcome(FOUND, ARCHIVED, FETCHED, VERIFIED, filling=[None, brought])
