@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bring the core to a host by way of a pipe: into memory, and not onto its disk.
 
-COMMAND is a program for ``python3 -c``. It says ``savedump-ready VERSION`` on stdout, reads a length (10 digits) and so
+COMMAND is a program for ``python3 -c``. It says ``savedump-ready VERSION`` on stdout, on a line of its own whatever a
+shell's start-up files have printed before, reads a length (10 digits) and so
 many bytes from stdin, which payload() gives, and is then serve.main().
 """
 
@@ -26,7 +27,7 @@ _LEFT_HERE = ("cli/", "remote/", "__main__.py")
 # For any Python 3, and without a quote of the kind that sh takes: it is one word of a command line.
 COMMAND = """
 import json, os, sys, zlib
-out = ("savedump-ready %d.%d.%d" % sys.version_info[:3]) + chr(10)
+out = chr(10) + ("savedump-ready %d.%d.%d" % sys.version_info[:3]) + chr(10)
 os.write(1, out.encode("ascii"))
 def get(size):
     parts = []

@@ -9,6 +9,7 @@ import os
 import queue
 import threading
 import time
+import traceback
 from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from .. import api, landing
@@ -29,6 +30,7 @@ _START_S = 90.0
 # Between two tries on a broken link: 2, 4, 8, 16, 30 s.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 30.0
 _NO_SUCH_FILE = 66
+_EX_SOFTWARE = 70
 # For what was cut off to clean up, at the end.
 _LEAVE_S = 10.0
 
@@ -150,7 +152,7 @@ def collect(specs: Sequence[str], options: Options, keyring: Keyring, tell: Tell
                 outcomes[spec] = _Host(spec, names[spec], run).collect()
             except queue.Empty:
                 break
-            except BaseException as error:  # a mistake of ours: it must not pass for a host without dumps
+            except BaseException as error:  # it must not pass for a host without dumps
                 broken.append(error)
         over.set()
 
@@ -252,7 +254,7 @@ class _Host:
                     failures.append(self._failed(entry["path"], error))
                     if isinstance(error, (Unreachable, Refused)):
                         break  # so it would be with the others
-        except (SavedumpError, OSError) as error:
+        except Exception as error:
             failures.append(self._failed(None, error))
         finally:
             self._hang_up()
@@ -351,11 +353,13 @@ class _Host:
     def _failed(self, dump: Optional[str], error: Exception) -> Failure:
         if isinstance(error, SavedumpError):
             why, status = str(error), error.exit_status
-        else:
-            status = status_of(error) if isinstance(error, OSError) else 74
-            words = getattr(error, "strerror", None) or str(error)
-            name = getattr(error, "filename", None)
-            why = "%s: %s" % (name, words) if name else words
+        elif isinstance(error, OSError):
+            status, words = status_of(error), error.strerror or str(error)
+            why = "%s: %s" % (error.filename, words) if error.filename else words
+        else:  # a mistake of ours, or what a host could send that nobody thought of: it costs the others nothing
+            status, last = _EX_SOFTWARE, traceback.extract_tb(error.__traceback__)[-1]
+            where = "%s line %d" % (os.path.basename(last.filename), last.lineno or 0)
+            why = "savedump itself failed: %s: %s (%s)" % (type(error).__name__, error, where)
         self._tell(FAILED, dump, words=why)
         return Failure(dump=dump, why=why, exit_status=status)
 
@@ -382,7 +386,7 @@ def _started(connection: Connection, process: Process, session: Session, become:
             where = connection.where.words
             raise Refused("nothing started on %s in %d s: %s" % (where, _START_S, said or "no words")) from None
         if connection.why_lost() is None:
-            why = login.why_not(connection, process, become)
+            why = login.why_not(connection, process, become, session.noise)
             if why is not None:
                 raise why from None
         raise

@@ -3,6 +3,7 @@
 
 import base64
 import os
+import re
 import shlex
 from typing import List, NamedTuple, Optional
 
@@ -27,6 +28,8 @@ _SCRIPT = (
     "echo {none} >&2; exit {status}"
 )
 _RUN = "import sys, base64; exec(base64.b64decode(sys.argv[1]))"
+# sudo says on the same line what it thinks of the answer.
+_PROMPT = re.compile(r"\[savedump [0-9a-f]+\] ?")
 
 
 class Become(NamedTuple):
@@ -78,11 +81,14 @@ def command(program: str, user: Optional[str] = None, prompt: Optional[str] = No
     return " ".join(shlex.quote(word) for word in words)
 
 
-def why_not(connection: Connection, process: Process, become: Optional[Become]) -> Optional[SavedumpError]:
-    """Why no Python came up, by the end that the process took; None if that says nothing."""
+def why_not(
+    connection: Connection, process: Process, become: Optional[Become], heard: str = ""
+) -> Optional[SavedumpError]:
+    """Why no Python came up, by the end that the process took, and what was `heard` on stdout; None if that says
+    nothing."""
     status, said = process.wait(5.0), process.stderr()
     where = connection.where.words
-    words = " ".join(line.strip() for line in said.splitlines() if line.strip() and "[savedump " not in line)[-400:]
+    words = " ".join(_PROMPT.sub("", said).split())[-400:]
     if NO_PYTHON in said:
         return ToolMissing(
             "%s has no Python 3.6 or newer with its whole standard library" % where,
@@ -95,7 +101,10 @@ def why_not(connection: Connection, process: Process, become: Optional[Become]) 
             return Refused("sudo on %s does not take the password" % where)
         if status == 127:
             return Refused("there is no sudo on %s" % where, "log in as %s, or go without --become" % become.user)
-        return Refused("sudo on %s says no: %s" % (where, words or "no reason given"))
+        if words or not heard:
+            return Refused("sudo on %s says no: %s" % (where, words or "no reason given"))
+        # What speaks on stdout is not sudo, but a login shell that lets nobody in (nologin(8)).
     if status > 0 or words:
-        return SavedumpError("no Python started on %s (exit status %d): %s" % (where, status, words or "no words"))
+        words = words or heard or "no words"
+        return SavedumpError("no Python started on %s (exit status %d): %s" % (where, status, words))
     return None

@@ -64,6 +64,8 @@ class Session:
         self._receiver = frames.Receiver(self._get)
         self._sender = frames.Sender(self._send)
         self._patience_s = _PATIENCE_S
+        self.noise = ""
+        """What was said there in place of a first word of ours."""
 
     def start(self) -> str:
         """Bring the code there; the version of Python that runs it, such as "3.6". Raises Broken."""
@@ -75,8 +77,8 @@ class Session:
             data = self._get(_MAX_NOISE)
             heard += data
             if not data or len(heard) > _MAX_NOISE:
-                words = heard[-300:].decode("utf-8", "replace").strip()
-                raise Broken("no Python started there%s" % (": " + words if words else ""))
+                self.noise = " ".join(heard[-300:].decode("utf-8", "replace").split())
+                raise Broken("no Python started there%s" % (": " + self.noise if self.noise else ""))
         version = (int(ready.group(1)), int(ready.group(2)))
         self._send(boot.payload(version))
         return "%d.%d" % version

@@ -329,7 +329,7 @@ def _host_key(where: Target, transport: Any, known_kinds: List[str]) -> Any:
     try:
         transport.start_client(timeout=where.timeout_s)
         return transport.get_remote_server_key()
-    except (paramiko().SSHException, EOFError, OSError) as error:
+    except Exception as error:  # paramiko raises whatever its thread stumbled over in what the other end sent
         words = "%s port %d does not answer as an ssh server: %s" % (where.host, where.port, error or "it hung up")
         hint = "by ProxyCommand %s" % where.proxy_command if where.proxy_command else ""
         raise Unreachable(words, hint) from error

@@ -22,7 +22,7 @@ def test_code_comes_by_the_pipe_and_from_nowhere_else(tmp_path):
     trace = str(tmp_path / "trace")
     started = process("strace", "-f", "-qq", "-e", "trace=openat,open,mkdir,unlink,rename", "-o", trace)
     output, _nothing = started.communicate(boot.payload(sys.version_info[:2]))
-    assert started.returncode == 0 and boot.READY.match(output)
+    assert started.returncode == 0 and boot.READY.match(output[1:]) and output[:1] == b"\n"
     trace = (tmp_path / "trace").read_text()
     assert "savedump_core" not in trace and "elftools" not in trace
     written = [line for line in trace.splitlines() if "O_WRONLY" in line or "O_RDWR" in line or "O_CREAT" in line]
@@ -31,6 +31,13 @@ def test_code_comes_by_the_pipe_and_from_nowhere_else(tmp_path):
 
 def test_no_quote_that_a_shell_would_take():
     assert "'" not in boot.COMMAND and "\\" not in boot.COMMAND
+
+
+def test_words_before_it_without_an_end_of_line():
+    """A title for the terminal, which many a .bashrc sets for shells that have none."""
+    started = process("sh", "-c", r'printf "\033]0;me@here\007"; exec "$@"', "sh")
+    output, _nothing = started.communicate(boot.payload(sys.version_info[:2]))
+    assert started.returncode == 0 and boot.READY.search(output), output
 
 
 def test_payload_that_ends_early_ends_the_process():

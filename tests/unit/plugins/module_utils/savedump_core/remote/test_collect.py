@@ -246,6 +246,12 @@ def test_so_many_at_once(play, parallel):
     assert all(outcome.reached for outcome in played.outcomes.values())
 
 
-def test_a_mistake_of_ours_is_not_swallowed(play):
-    with pytest.raises(ZeroDivisionError):
-        play(one=[report("/core.1"), ZeroDivisionError()])
+def test_a_mistake_of_ours_is_not_swallowed_and_costs_no_other_host_its_summary(play):
+    played = play(one=[report("/core.1", "/core.2"), streamed(), ZeroDivisionError("by what it sent")], two=[report()])
+    one = played.outcomes["one"]
+    assert [each.dump for each in one.arrived] == ["/core.1"] and played.outcomes["two"].failures == ()
+    (failure,) = one.failures
+    assert (failure.dump, failure.exit_status, failure.later) == (None, 70, False)
+    assert failure.why.startswith("savedump itself failed: ZeroDivisionError: by what it sent (test_collect.py line ")
+    with pytest.raises(GeneratorExit):
+        play(one=[report("/core.1"), GeneratorExit()])

@@ -4,6 +4,7 @@ asked in tests/integration/test_collect.py."""
 
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -336,10 +337,40 @@ def test_nobody_there(home):
     closed.close()
 
 
+def _packet(kind, *strings, before=b""):
+    """Of RFC 4253, 6, before there are keys."""
+    payload = bytes([kind]) + before + b"".join(struct.pack(">I", len(each)) + each for each in strings)
+    payload += bytes(5) if kind == 20 else b""
+    padding = 8 + -(len(payload) + 5) % 8
+    return struct.pack(">IB", len(payload) + padding + 1, padding) + payload + bytes(padding)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        _packet(20, *[b"\xff\xfe"] * 10, before=bytes(16)),
+        _packet(
+            20, b"curve25519-sha256@libssh.org", b"ssh-ed25519", *[b"aes128-ctr"] * 2, *[b"hmac-sha2-256"] * 2,
+            *[b"none"] * 2, b"", b"", before=bytes(16),
+        ) + _packet(31, b"no key", b"no point", b"no signature"),
+    ],
+    ids=["names that are no text", "a point that is on no curve"],
+)  # fmt: skip
+def test_what_paramiko_stumbles_over(home, words):
+    """It raises UnicodeDecodeError, ValueError and the like of what a broken server sends."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=_answer, args=(listening, b"SSH-2.0-x\r\n" + words), daemon=True).start()
+        with pytest.raises(Unreachable, match="does not answer as an ssh server"):
+            ssh.connect("127.0.0.1:%d" % listening.getsockname()[1], config(home), Keyring())
+
+
 def _answer(listening, words):
     link, _address = listening.accept()
     link.sendall(words)
-    link.close()
+    link.shutdown(socket.SHUT_WR)
+    with link:
+        while link.recv(1 << 16):  # what is closed with bytes unread is reset, and so may be what was sent
+            pass
 
 
 @pytest.fixture
@@ -420,6 +451,16 @@ def test_sudo_is_told_the_password_when_it_asks(connected, tmp_path, monkeypatch
     assert process.stdout.read(100) == b""
     why = login.why_not(connection, process, become)
     assert isinstance(why, Refused) and "does not take the password" in str(why)
+    # What sudo says after the question is on the same line.
+    sudo.write_text('#!/bin/sh\nprintf %s "$3" >&2; read -r word; echo "admin may not." >&2; exit 1\n')
+    process = login.start_python(connection, program, become)
+    why = login.why_not(connection, process, become)
+    assert str(why) == "sudo on %s says no: admin may not." % connection.where.words
+    # A login shell that lets nobody in says so on stdout.
+    sudo.write_text("#!/bin/sh\necho This account is not available.; exit 1\n")
+    process = login.start_python(connection, program, become)
+    why = login.why_not(connection, process, become, process.stdout.read(100).decode().strip())
+    assert "no Python started on" in str(why) and str(why).endswith(": This account is not available.")
     # Who is that user already needs no sudo.
     process = login.start_python(connection, "print('ran')", login.Become(user="someone"))
     assert process.stdout.read(100) == b"ran\n"
