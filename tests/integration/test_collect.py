@@ -344,6 +344,40 @@ def test_a_link_that_was_cut_and_comes_back(hosts, config, tmp_path):
     assert "intact, complete" in _verify(tmp_path / "collected/host1/archive-core.tar.gz")
 
 
+def test_cut_again_and_again_each_byte_comes_once(hosts, config, tmp_path):
+    """More often than it is tried in vain, and without a byte on the host's disk: what came stays."""
+    host = hosts.hosts["host3"]
+    host.crash("/var/tmp/large", data_mib=4 * DATA_MIB)
+    part = tmp_path / "collected/host3/.archive-core.tar.gz.part"
+    final = tmp_path / "collected/host3/archive-core.tar.gz"
+    before = _files(host)
+    try:
+        with _on_its_way(host, config, tmp_path, "--path", "/var/tmp/large", "--retries", "2") as (run, log):
+            sent, cuts = host.bytes_sent(), 0
+            while cuts < 5:
+                size = part.stat().st_size
+                _until(lambda size=size: run.poll() is not None or part.stat().st_size > size + (2 << 20))
+                assert run.poll() is None, log.read_text()
+                if cuts % 2:
+                    host.run("pkill -KILL -f '[s]shd: admin'")
+                else:
+                    host.cut_link()
+                cuts += 1
+                _until(lambda cuts=cuts: log.read_text().count("once more") >= cuts or run.poll() is not None)
+                host.restore_link()
+                host.slow_link(SLOW)
+            out, _none = run.communicate(timeout=120)
+            sent = host.bytes_sent() - sent
+        assert run.returncode == 0, log.read_text()
+        assert _files(host) ^ before == set()
+    finally:
+        host.run("rm", "-r", "/var/tmp/large")
+    assert "verified)" in out and "intact, complete" in _verify(final)
+    # What was under way at each cut, the code and the plan: less than a chunk of savedump_fetch.
+    assert sent < final.stat().st_size + cuts * (4 << 20), (sent, log.read_text())
+    assert log.read_text().count("archiving") == 1
+
+
 def test_a_link_that_stays_cut(hosts, config, tmp_path):
     host = hosts.hosts["host1"]
     with _on_its_way(host, config, tmp_path, "--retries", "0") as (run, log):

@@ -6,10 +6,13 @@ Nothing is written to this host's disk: the code itself came over the pipe (remo
         the document of `find --json`, and "unread": [{"path", "why", "exit_status"}] of what was named and is not there
     {"verb": "stream", "path", "search", "debuginfod_urls", "codecs", "format", "level", "nice", "wait",
      "dry_run"}
+        {"waiting": why}          if there is somebody to wait for
         what the archive will be: {"name", "created", "size", "tar_size", "estimated_size", "complete", "missing",
                                    "dump", "codec", "files": [{"sha256", "size", "build_id", "role", "matched_by"}]}
         {"files": [sha256, …]}    a stream: a tar of these files, each under its SHA-256; then ask again
-        {"archive": [sha256, …]}  a stream: the archive as a parcel (wire/parcel) for a reader who has these files
+        {"archive": [sha256, …], "after"}
+                                  a stream: the archive as a parcel (wire/parcel) for a reader who has these files, and
+                                  who has the parcel's beginning from a link that broke
         {}                        nothing more of this dump
 """
 
@@ -101,7 +104,7 @@ def _stream(request: Json, receiver: frames.Receiver, sender: frames.Sender) -> 
     if request["nice"]:
         nice.lower()
     with _debuginfod(request) as debuginfod, api.alone(
-        request["path"], request["dry_run"], request["wait"]
+        request["path"], request["dry_run"], request["wait"], lambda why: sender.document({"waiting": why})
     ), api.planned(request["path"], SearchOptions(**options), debuginfod) as ready:
         digests = archive.digests_of(ready.plan)
         copied = [entry for entry in ready.plan.entries if archive.is_copied(entry)]
@@ -117,7 +120,7 @@ def _stream(request: Json, receiver: frames.Receiver, sender: frames.Sender) -> 
                 if "files" in wish:
                     _send_files(sink, copied, digests, frozenset(wish["files"]))
                 else:
-                    _send_archive(sink, ready, digests, frozenset(wish["archive"]))
+                    _send_archive(sink, ready, digests, frozenset(wish["archive"]), wish["after"])
             sender.end()
 
 
@@ -163,8 +166,10 @@ def _send_files(sink: Any, copied: List[Entry], digests: archive.Digests, wanted
     tar.close()
 
 
-def _send_archive(sink: Any, ready: api.Planned, digests: archive.Digests, known: FrozenSet[str]) -> None:
-    tar = parcel.Writer(sink)
+def _send_archive(
+    sink: Any, ready: api.Planned, digests: archive.Digests, known: FrozenSet[str], after: int
+) -> None:  # fmt: skip
+    tar = parcel.Writer(sink, after)
     archive.write_tar(ready.plan, ready.sources, tar, ready.host, digests, known)
     tar.close()
 

@@ -71,14 +71,16 @@ def _add_login(group: Any) -> None:
         help="remember the keys of hosts that known_hosts does not name; a key that changed is always refused",
     )  # fmt: skip
     group.add_argument(
-        "--timeout", type=float, metavar="S", default=20.0, help="how long to wait for a connection (default: 20 s)"
-    )
+        "--timeout", type=float, metavar="S",
+        help="how long to wait for a connection (default: ConnectTimeout of the ssh config, or 20 s)",
+    )  # fmt: skip
 
 
 def _add_work(group: Any) -> None:
     group.add_argument("--parallel", type=int, metavar="N", default=4, help="how many hosts at once (default: 4)")
     group.add_argument(
-        "--retries", type=int, metavar="N", default=5, help="how often to try again when a link breaks (default: 5)"
+        "--retries", type=int, metavar="N", default=5,
+        help="how often to try again when a link breaks and nothing comes any more (default: 5)",
     )
     group.add_argument("--store", metavar="DIR", help="content store here: a file that is in it does not travel")
     group.add_argument("--format", choices=ARCHIVE_FORMATS, default="tar.gz", help="of the archives (default: tar.gz)")
@@ -100,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     from ..remote.failures import paramiko
 
     find.filters(args)  # a mistake in them is told before anybody is asked for a password
-    if args.parallel < 1 or args.retries < 0 or args.timeout <= 0:
+    if args.parallel < 1 or args.retries < 0 or (args.timeout is not None and args.timeout <= 0):
         raise UsageError("--parallel, --retries and --timeout are not negative, and not all of them may be 0")
     paramiko()
     asking = _Asking()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many hosts at once: find their dumps, have each archived straight into a folder here, and verify it here.
 
-What goes wrong on one host is a value, and stops no other. A link that breaks is made anew, and the dump that was on
-its way begins again; those that are here stay.
+What goes wrong on one host is a value, and stops no other. A link that breaks is made anew, and the archive that was on
+its way goes on where it was.
 """
 
 import os
@@ -19,7 +19,7 @@ from . import answers, boot, login
 from .auth import Keyring
 from .failures import Refused, Unreachable, paramiko
 from .login import Become
-from .session import Broken, Failed, Session, Streamed
+from .session import PREDECESSOR_S, Broken, Failed, Session, Streamed
 from .settings import Wishes, parse
 from .ssh import Connection, Process, connect
 
@@ -29,6 +29,8 @@ _Result = TypeVar("_Result")
 _START_S = 90.0
 # Between two tries on a broken link: 2, 4, 8, 16, 30 s.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 30.0
+# A host that sends less than this each time, and breaks off, does not hold us for ever.
+_PROGRESS = 1 << 20
 _NO_SUCH_FILE = 66
 _EX_SOFTWARE = 70
 # For what was cut off to clean up, at the end.
@@ -54,7 +56,7 @@ class Options(NamedTuple):
     become: Optional[Become] = None
     parallel: int = 4
     retries: int = 5
-    """For one dump, or for the list of them, when the link breaks."""
+    """For one dump, or for the list of them, when the link breaks and nothing has come since."""
     dry_run: bool = False
     force: bool = False
     wait_s: float = 0.0
@@ -278,7 +280,7 @@ class _Host:
     def _one(self, entry: Json) -> Arrived:
         """One dump's archive."""
         path: str = entry["path"]
-        streamed = self._patiently(path, lambda session: self._stream(session, path))
+        streamed = self._patiently(path, lambda session, tries: self._stream(session, path, tries))
         problems: Optional[Tuple[str, ...]] = None
         if not self._options.dry_run and streamed.path is not None:
             problems = api.verify(streamed.path).problems
@@ -288,44 +290,56 @@ class _Host:
             self._tell(CAME, path, words=streamed.path or "")
         return Arrived(dump=path, streamed=streamed, problems=problems)
 
-    def _find(self, session: Session) -> Json:
+    def _find(self, session: Session, _tries: "_Tries") -> Json:
         options = self._options
         return session.find(options.paths, options.search.sysroot, options.filters)
 
-    def _stream(self, session: Session, path: str) -> Streamed:
+    def _stream(self, session: Session, path: str, tries: "_Tries") -> Streamed:
         options = self._options
         self._tell(BEGUN, path)
         streamed = session.stream(
             path, self._folder, search=options.search, format=options.format, level=options.level,
             store_folder=options.store, debuginfod_urls=options.debuginfod_urls, dry_run=options.dry_run,
-            force=options.force, wait=options.wait_s, ignore_space=options.ignore_space,
+            force=options.force, wait=max(options.wait_s, PREDECESSOR_S if tries.made else 0.0),
+            ignore_space=options.ignore_space,
             progress=lambda done, total: self._tell(PROGRESS, path, done=done, total=total),
+            again=lambda error, came: self._again(path, error, tries, came),
+            waiting=lambda why: self._tell(LATER, path, words=why + "; it is waited for"),
         )  # fmt: skip
         answers.check_dump(streamed.dump)
         answers.check_missing(streamed.missing)
         return streamed
 
-    def _patiently(self, dump: Optional[str], step: Callable[[Session], _Result]) -> _Result:
-        """A step, again from its start each time that the link breaks. A host that was never reached is not waited for:
-        it is down."""
-        wait_s = _FIRST_WAIT_S
-        for tries_left in range(self._options.retries, -1, -1):
+    def _patiently(self, dump: Optional[str], step: Callable[[Session, "_Tries"], _Result]) -> _Result:
+        """A step, again each time that the link breaks."""
+        tries = _Tries(self._options.retries)
+        while True:
             try:
-                return step(self._at_hand())
+                return step(self._at_hand(), tries)
             except Failed:
                 raise
             except (Broken, Unreachable) as error:
-                self._hang_up()
-                if not tries_left or not self._reached or self._run.stopping.is_set():
-                    raise
-                self._tell(AGAIN, dump, words=str(error), done=int(wait_s))
-                if self._run.stopping.wait(wait_s):
-                    raise
-                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+                self._again(dump, error, tries)
             except BaseException:
                 self._hang_up()  # what is still on its way is for nobody
                 raise
-        raise AssertionError
+
+    def _again(self, dump: Optional[str], error: SavedumpError, tries: "_Tries", came: int = 0) -> Session:
+        """Another session in place of one whose link broke. Raises that error, or a later one, when it has been tried
+        often enough. A host that was never reached is not waited for: it is down."""
+        tries.progress(came)
+        while True:
+            self._hang_up()
+            if not tries.left or not self._reached or self._run.stopping.is_set():
+                raise error
+            wait_s = tries.next()
+            self._tell(AGAIN, dump, words=str(error), done=int(wait_s))
+            if self._run.stopping.wait(wait_s):
+                raise error
+            try:
+                return self._at_hand()
+            except (Broken, Unreachable) as another:
+                error = another
 
     def _at_hand(self) -> Session:
         """The session that is there, or a new one."""
@@ -365,6 +379,28 @@ class _Host:
 
     def _tell(self, kind: str, dump: Optional[str] = None, words: str = "", done: int = 0, total: int = 0) -> None:
         self._run.tell(Event(host=self._name, kind=kind, dump=dump, words=words, done=done, total=total))
+
+
+class _Tries:
+    """How often a link that breaks is made anew, and after how long. What comes meanwhile earns new ones: a link that
+    breaks every minute brings a large archive, too."""
+
+    def __init__(self, most: int) -> None:
+        self._most = self.left = most
+        self._wait_s = _FIRST_WAIT_S
+        self._came = 0
+        self.made = 0
+
+    def next(self) -> float:
+        """One less; seconds to wait before it."""
+        wait_s = self._wait_s
+        self.left, self.made, self._wait_s = self.left - 1, self.made + 1, min(2 * wait_s, _LONGEST_WAIT_S)
+        return wait_s
+
+    def progress(self, came: int) -> None:
+        """So many bytes have come."""
+        if came >= self._came + _PROGRESS:
+            self.left, self._wait_s, self._came = self._most, _FIRST_WAIT_S, came
 
 
 def _started(connection: Connection, process: Process, session: Session, become: Optional[Become]) -> str:

@@ -5,7 +5,7 @@ means, a container's exec, or a local process. What serve.py answers is asked he
 import os
 import re
 import time
-from typing import IO, Any, Callable, Iterable, List, NamedTuple, Optional, Set
+from typing import IO, Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Set, Union
 
 from .. import archive, compression, landing, naming, promises, space, store
 from ..errors import BadDump
@@ -24,6 +24,9 @@ _IDENTITY = re.compile(r"[0-9a-f]{1,64}\Z")
 # may promise everything for each of a hundred dumps, and keep nothing.
 _PATIENCE_S = 900.0
 _LOOK_EVERY_S = 0.5
+# How long a process there may hold the dump whose link is gone: its sshd hears of that when TCP gives up, after 924 s
+# (tcp_retries2 in the kernel's Documentation/networking/ip-sysctl.rst).
+PREDECESSOR_S = 1000.0
 # An archive that becomes larger than was estimated may not take the last of the disk.
 _SPARED = 1 << 28
 
@@ -54,6 +57,11 @@ class Streamed(NamedTuple):
         return dict(self._asdict())
 
 
+Again = Callable[[Broken, int], "Session"]
+"""Another session with the same host, after one's link broke when so many bytes of the archive had come. Raises what it
+is given, or another reason, when there is none."""
+
+
 class Session:
     """One process on the other host. Not for two threads."""
 
@@ -64,6 +72,7 @@ class Session:
         self._receiver = frames.Receiver(self._get)
         self._sender = frames.Sender(self._send)
         self._patience_s = _PATIENCE_S
+        self._earlier = 0  # bytes, over links that broke
         self.noise = ""
         """What was said there in place of a first word of ours."""
 
@@ -106,25 +115,25 @@ class Session:
         dry_run: bool = False,
         force: bool = False,
         progress: Optional[Callable[[int, int], None]] = None,
+        again: Optional[Again] = None,
+        waiting: Callable[[str], None] = lambda why: None,
     ) -> Streamed:
         """Archive the dump at `path` there into the folder `folder` here, which is made with mode 0700. Nothing is
         written there, and nothing here bears its name before it is whole, and what its manifest says. Files that the
         store has are not sent; those that come are kept in it. `wait`: seconds for another run that is at work on this
-        dump. `progress` hears how many of how many bytes the tar has.
+        dump; `waiting` hears of it. `progress` hears how many of how many bytes the tar has. With `again` a link that
+        breaks while the archive comes is replaced, and the archive goes on where it was.
 
         Raises Failed with the other host's words. After anything else the session is over: Broken if the link was cut,
         or a file of the store was damaged, which comes anew then; BadDump, Busy, CannotWrite, OSError."""
         archive_format = archive.choose_format(format)
-        before = self._receiver.received
-        self._sender.document(
-            {
-                "verb": "stream", "path": path, "search": search._asdict(), "debuginfod_urls": list(debuginfod_urls),
-                "format": archive_format, "level": level, "nice": nice, "wait": wait,
-                "dry_run": dry_run,
-                "codecs": [codec.NAME for codec in (compression.zstd, compression.gzip) if codec.available()],
-            }  # fmt: skip
-        )
-        plan = _checked(self._receiver.document())
+        before = self._received()
+        request = {
+            "verb": "stream", "path": path, "search": search._asdict(), "debuginfod_urls": list(debuginfod_urls),
+            "format": archive_format, "level": level, "nice": nice, "wait": wait, "dry_run": dry_run,
+            "codecs": [codec.NAME for codec in (compression.zstd, compression.gzip) if codec.available()],
+        }  # fmt: skip
+        plan = self._planned(request, waiting)
         name = landing.safe_name(plan["name"])
         target, existing = os.path.join(folder, "%s.%s" % (name, archive_format)), None
         try:
@@ -148,21 +157,61 @@ class Session:
             new: Set[str] = set()
             known = self._fill(plan, store_folder, path, new) if store_folder else []
             with archive.atomic_file(target, replace) as file:
-                self._sender.document({"archive": known})
-                data = self._receiver.stream()
                 made = rebuild.rebuild(
-                    parcel.records(_decoded(plan["codec"], data)), file, archive_format, level, store_folder, new,
+                    self._pieces(request, plan, known, again, waiting), file, archive_format, level, store_folder, new,
                     lambda done: _passed(done, plan, None if ignore_space else file, folder, progress),
                 )  # fmt: skip
-                data.drain()
                 _hold(made.manifest, plan)
         self._sender.document({})
         return Streamed(
             path=target, sha256=made and made.sha256, size=made and made.size, planned_size=plan["size"],
             estimated_size=plan["estimated_size"], complete=plan["complete"], changed=existing is None,
             missing=plan["missing"], dump=plan["dump"], created=plan["created"],
-            wire_bytes=self._receiver.received - before, saved_bytes=made.saved if made else 0,
+            wire_bytes=self._received() - before, saved_bytes=made.saved if made else 0,
         )  # fmt: skip
+
+    def _planned(self, request: Json, waiting: Callable[[str], None]) -> Json:
+        self._sender.document(request)
+        answer = self._receiver.document()
+        if isinstance(answer.get("waiting"), str):
+            waiting(answer["waiting"])
+            answer = self._receiver.document()
+        return _checked(answer)
+
+    def _pieces(
+        self, request: Json, plan: Json, known: List[str], again: Optional[Again], waiting: Callable[[str], None]
+    ) -> Iterator[Union[bytes, parcel.Reference]]:
+        """Those of the archive. Over another link the host is asked for the archive once more: the same dump and files
+        make the same bytes, of which it sends those that did not come."""
+        mark, codec = parcel.Mark(), plan["codec"]
+        broken: Optional[Broken] = None
+        while True:
+            if broken is not None:
+                if again is None or isinstance(broken, parcel.Changed):
+                    raise broken
+                self._go_on(again(broken, mark.at))
+            try:
+                if broken is not None:
+                    now = self._planned(dict(request, wait=max(request["wait"], PREDECESSOR_S)), waiting)
+                    if any(now[key] != plan[key] for key in ("name", "dump", "files", "missing")):
+                        raise parcel.Changed("%s is not what it was before the link broke" % request["path"])
+                    codec = now["codec"]
+                self._sender.document({"archive": known, "after": mark.at})
+                data = self._receiver.stream()
+                yield from parcel.records(_decoded(codec, data), mark)
+                data.drain()
+                return
+            except Broken as error:
+                broken = error
+
+    def _go_on(self, other: "Session") -> None:
+        """The link of another session is this one's, too."""
+        self._earlier += self._receiver.received
+        self._receiver, self._sender = other._receiver, other._sender
+        self._earlier -= self._receiver.received
+
+    def _received(self) -> int:
+        return self._earlier + self._receiver.received
 
     def _fill(self, plan: Json, folder: str, path: str, asked: Set[str]) -> List[str]:
         """Bring what the store lacks of the archive's files, and add to `asked` which that were; the SHA-256s of all

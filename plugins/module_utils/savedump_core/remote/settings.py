@@ -23,6 +23,8 @@ _TIME = re.compile(r"(?=.)(?:[0-9]{1,10}[smhdw])*(?:[0-9]{1,10})?\Z")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 # A socket's timeout goes to poll(2) as milliseconds in an int, which hold some 24 days; longer ones wrap around.
 _MAX_WAIT_S = 2000000
+# For a connection to come about, if nobody says another.
+_TIMEOUT_S = 20.0
 # ssh's readconf.c: READCONF_MAX_DEPTH
 _MAX_DEPTH = 16
 _MAX_CONFIG = 4 << 20
@@ -42,7 +44,7 @@ class Wishes(NamedTuple):
     config: Optional[str] = None
     """Another file than the user's and the system's; "none" for none."""
     accept_new: bool = False
-    timeout_s: float = 20.0
+    timeout_s: Optional[float] = None
     """For a connection to come about."""
 
 
@@ -134,7 +136,7 @@ def target(spec: str, wishes: Wishes, via_jump: bool = False) -> Target:
         ciphers=config.get("ciphers"),
         alive_s=interval,
         lost_s=interval * (1 + (_number(config, "serveralivecountmax", 3) or 1)),
-        timeout_s=_seconds(config, "connecttimeout") or wishes.timeout_s,
+        timeout_s=wishes.timeout_s or _seconds(config, "connecttimeout") or _TIMEOUT_S,
     )
 
 

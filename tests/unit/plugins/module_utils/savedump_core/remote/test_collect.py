@@ -184,6 +184,36 @@ def test_a_broken_link_is_tried_again(play):
     assert whys(gone) == ["down"] and gone.reached and played.connected.count("gone") == 3
 
 
+def test_what_came_earns_new_tries(play, monkeypatch):
+    """A link that breaks again and again, and brings something each time; and one that brings nothing."""
+    monkeypatch.setattr(collecting, "_LONGEST_WAIT_S", 0.0)
+
+    def stream(_session, path, _folder, again, wait, **_options):
+        waits.append(wait)
+        for number in range(1, 10):
+            again(Broken("cut"), number * step)
+        return streamed()
+
+    monkeypatch.setattr(_Session, "stream", stream)
+    waits, step = [], collecting._PROGRESS
+    played = play(one=[report("/core.1")])
+    assert len(played.outcomes["one"].arrived) == 1 and played.connected.count("one") == 10 and waits == [0.0]
+    waits, step = [], collecting._PROGRESS // 4
+    played = play(one=[report("/core.1")])
+    # Two tries, and two more after the fourth.
+    assert whys(played.outcomes["one"]) == ["cut"] and played.connected.count("one") == 3
+
+
+def test_what_a_broken_link_left_running_there_is_waited_for(play, monkeypatch):
+    """It holds the dump until its sshd notices."""
+    waits = []
+    stream = _Session.stream
+    monkeypatch.setattr(_Session, "stream", lambda self, path, folder, wait, **options: (
+        waits.append(wait), stream(self, path, folder))[1])  # fmt: skip
+    played = play(one=[report("/core.1", "/core.2"), Broken("cut"), streamed(), streamed()])
+    assert len(played.outcomes["one"].arrived) == 2 and waits == [0.0, collecting.PREDECESSOR_S, 0.0]
+
+
 def test_what_goes_wrong_here_ends_the_session_only(play):
     played = play(
         here=[report("/core.1", "/core.2", "/core.3"), OSError(28, "No space left on device", "/here"), Busy("changed"),

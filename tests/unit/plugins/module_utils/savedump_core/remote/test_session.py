@@ -46,6 +46,16 @@ def search(tmp_path_factory):
     return SearchOptions(sysroot=str(_root(tmp_path_factory.mktemp("root"))))
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """The dump of a Python with 24 MiB that do not compress."""
+    program = "import os; data = os.urandom(24 << 20); os.abort()"
+    try:
+        return dump_of([sys.executable, "-c", program], str(tmp_path_factory.mktemp("large")))
+    except CannotCrash as reason:
+        pytest.skip(str(reason))
+
+
 def _root(folder):
     """The shell and its libraries at their places."""
     told = subprocess.check_output(["ldd", os.path.realpath("/bin/sh")]).decode().split()
@@ -215,9 +225,11 @@ def test_dump_that_another_run_is_at_work_on(core, search, tmp_path):
         assert caught.value.exit_status == 75 and "another run" in str(caught.value)
     with Opened() as there, concurrent.futures.ThreadPoolExecutor(1) as pool:
         with lock.claimed(core):
-            waiting = pool.submit(there.stream, core, str(tmp_path), search, wait=60)
+            heard = []
+            waiting = pool.submit(there.stream, core, str(tmp_path), search, wait=60, waiting=heard.append)
             with pytest.raises(concurrent.futures.TimeoutError):
                 waiting.result(1)
+            assert len(heard) == 1 and heard[0].startswith("another run is at work on %s" % core)
         assert waiting.result(60).complete
 
 
@@ -235,6 +247,65 @@ def test_link_that_is_cut_leaves_nothing_under_a_name(core, search, tmp_path):
         with Opened() as there:
             again = there.stream(core, str(folder), search, store_folder=str(kept))
         assert again.sha256 == whole.sha256
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_link_that_is_cut_again_and_again_brings_each_byte_once(large, search, tmp_path, stored):
+    more = {"store_folder": str(tmp_path / "store")} if stored else {}
+    with Opened() as there:
+        if stored:
+            there.stream(large, str(tmp_path / "before"), search, **more)
+        whole = there.stream(large, str(tmp_path / "whole"), search, **more)
+    cuts, came = random.Random(4), []
+    links = [Opened(most=whole.wire_bytes // 5)]
+
+    def again(error, at):
+        """The plan travels on every link; some are cut while the code for it does, or it is asked for."""
+        assert str(error).startswith("the connection ended")
+        came.append(at)
+        while True:
+            links[-1].__exit__()
+            links.append(Opened(most=cuts.randrange(whole.wire_bytes // 4) if len(links) < 16 else None))
+            try:
+                return links[-1].__enter__()
+            except Broken:
+                pass
+
+    try:
+        done = links[0].__enter__().stream(large, str(tmp_path / "cut"), search, again=again, **more)
+    finally:
+        links[-1].__exit__()
+    assert len(came) > 3 and came == sorted(came) and came[0] > 0, came
+    assert (done.sha256, done.size, done.missing) == (whole.sha256, whole.size, whole.missing)
+    assert done.saved_bytes == whole.saved_bytes and (done.saved_bytes > 0) == stored
+    assert everything(tmp_path / "cut") == [os.path.basename(done.path)]
+    assert api.verify(done.path).problems == ()
+    # What was under way at each cut, and a plan for each link.
+    assert done.wire_bytes < whole.wire_bytes + len(links) * (2 << 20), (done.wire_bytes - whole.wire_bytes, came)
+
+
+def test_dump_that_is_another_one_after_the_cut_is_not_glued_to_the_first(large, search, tmp_path):
+    mine = tmp_path / "core"
+    shutil.copy(large, str(mine))
+    links = [Opened(most=8 << 20)]
+
+    def again(_error, at):
+        assert at
+        status = mine.stat()
+        with mine.open("r+b") as file:
+            file.seek(status.st_size // 8)
+            file.write(b"other bytes at the same time")
+        os.utime(str(mine), ns=(status.st_atime_ns, status.st_mtime_ns))
+        links[-1].__exit__()
+        links.append(Opened())
+        return links[-1].__enter__()
+
+    try:
+        with pytest.raises(parcel.Changed):
+            links[0].__enter__().stream(str(mine), str(tmp_path / "came"), search, again=again)
+    finally:
+        links[-1].__exit__()
+    assert everything(tmp_path / "came") == []
 
 
 def test_side_by_side_each_file_is_sent_once(core, search, tmp_path):
@@ -404,7 +475,7 @@ def test_a_store_without_room_takes_nothing_and_the_archive_comes(core, search, 
     there.session = session.Session(there.pipe.read, asked.append)
     with pytest.raises(SavedumpError):
         there.stream(tmp_path / "here", store_folder=str(tmp_path / "store"))
-    assert b'"files":' not in b"".join(asked) and b'{"archive": []}' in b"".join(asked)
+    assert b'"files":' not in b"".join(asked) and b'{"archive": [], "after": 0}' in b"".join(asked)
 
 
 def test_more_than_was_announced_is_not_written(tmp_path):

@@ -159,3 +159,11 @@ def test_as_ssh_reads_it(config, name):
     assert ",".join(found.jumps) == ssh.get("proxyjump", "")
     assert (found.policy == settings.ACCEPT_NEW) == (ssh["stricthostkeychecking"] == "accept-new")
     assert os.path.basename(found.known_hosts[0]) == os.path.basename(ssh["userknownhostsfile"].split()[0])
+
+
+def test_the_command_line_has_the_first_word_on_how_long_to_wait(config):
+    (config / ".ssh/config").write_text("ConnectTimeout 3\n")
+    assert target("web1", Wishes()).timeout_s == 3
+    assert target("web1", Wishes(timeout_s=60.0)).timeout_s == 60
+    (config / ".ssh/config").write_text("")
+    assert target("web1", Wishes()).timeout_s == 20

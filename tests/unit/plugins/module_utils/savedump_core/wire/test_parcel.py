@@ -16,9 +16,9 @@ SHA = hashlib.sha256(FILE).hexdigest()
 EXTENTS = [(512, 1024), (4096, 904)]
 
 
-def packed(known, extents=((0, 5000),)):
+def packed(known, extents=((0, 5000),), after=0):
     pipe = io.BytesIO()
-    sink = parcel.Writer(pipe)
+    sink = parcel.Writer(pipe, after)
     tar = TarWriter(sink, mtime=1)
     tar.add_bytes("first", b"x" * 700, 0o600)
     if known:
@@ -67,6 +67,46 @@ def test_every_cut_and_every_flipped_byte_is_noticed():
         damaged[at] ^= 1 << at % 8
         with pytest.raises(Broken):
             list(parcel.records(io.BytesIO(bytes(damaged))))
+
+
+def test_what_was_cut_off_goes_on_wherever_it_was():
+    """In the middle of data, before and after a reference, at the very end; the sender has other pieces than before."""
+    whole = packed(True, EXTENTS)
+    pieces = list(parcel.records(io.BytesIO(whole)))
+    for cut in range(len(whole)):
+        mark, came = parcel.Mark(), []
+        with pytest.raises(Broken):
+            _keep(parcel.records(io.BytesIO(whole[:cut]), mark), came)
+        rest = list(parcel.records(io.BytesIO(packed(True, EXTENTS, mark.at)), mark))
+        assert _joined(came + rest) == _joined(pieces)
+    for at in range(1, 700):
+        mark, stream = parcel.Mark(), pieces[0] + pieces[1]
+        mark.passed(stream[:at])
+        assert _joined([stream[:at], *parcel.records(io.BytesIO(packed(True, EXTENTS, at)), mark)]) == _joined(pieces)
+
+
+def _keep(pieces, came):
+    for piece in pieces:
+        came.append(piece)  # noqa: PERF402  # what came before it breaks stays
+
+
+def _joined(pieces):
+    """Data that comes one after the other as one."""
+    joined = [b""]
+    for piece in pieces:
+        if isinstance(piece, bytes) and isinstance(joined[-1], bytes):
+            joined[-1] += piece
+        else:
+            joined.append(piece)
+    return joined
+
+
+@pytest.mark.parametrize("before, after", [(b"y" * 600, 600), (b"", 0), (b"x", 99999)])
+def test_what_does_not_go_on_is_refused(before, after):
+    mark = parcel.Mark()
+    mark.passed(before or b"x")
+    with pytest.raises(parcel.Changed):
+        list(parcel.records(io.BytesIO(packed(True, EXTENTS, after)), mark))
 
 
 @pytest.mark.parametrize(
