@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who we are, to a host whose key is checked: the keys that were named, the agent's, the usual ones, a password."""
 
+import base64
 import os
 import socket
 import threading
@@ -17,6 +18,7 @@ _MAX_QUESTIONS = 8
 _MAX_PROMPT = 200
 # A person has to type meanwhile.
 _PATIENCE_S = 300.0
+_OPENSSH = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 
 
 class Keyring:
@@ -116,13 +118,13 @@ def _offers(library: Any, where: Target, keyring: Keyring, tried: List[str]) -> 
     """A server hears some six before it hangs up, so what was named comes first; a passphrase is asked for last."""
     agent = _agent_keys(library, where.agent)
     try:
-        held = {key.asbytes(): key for key in agent[1]}
+        held = {key.blob: key for key in agent[1]}  # a certificate's asbytes() are those of its key
         files = where.keys + tuple(path for path in where.default_keys if os.path.exists(path))
         locked, usual = [], []
         for path in files:
             public = _public(path)
             if public in held:
-                yield _Offer("%s (by the agent)" % path, held.pop(public))
+                yield from _with_certificates(path, "%s (by the agent)" % path, held.pop(public), where)
                 continue
             try:
                 key = keyring.key(path, ask=False)
@@ -132,12 +134,13 @@ def _offers(library: Any, where: Target, keyring: Keyring, tried: List[str]) -> 
             if key is None:
                 locked.append(path)
             elif path in where.keys:
-                yield _Offer(path, key)
+                yield from _with_certificates(path, path, key, where)
             else:
-                usual.append(_Offer(path, key))
+                usual.append((path, key))
         for key in () if where.only_these_keys else held.values():
             yield _Offer("the agent's %s" % key.get_name(), key)
-        yield from usual
+        for path, key in usual:
+            yield from _with_certificates(path, path, key, where)
         for path in locked:
             why = "its passphrase was not given"
             try:
@@ -147,7 +150,7 @@ def _offers(library: Any, where: Target, keyring: Keyring, tried: List[str]) -> 
             if key is None:
                 tried.append("%s (%s)" % (path, why))
             else:
-                yield _Offer(path, key)
+                yield from _with_certificates(path, path, key, where)
     finally:
         agent[0].close()
 
@@ -217,34 +220,53 @@ def _agent_keys(library: Any, path: Optional[str]) -> Tuple[Any, Tuple[Any, ...]
         return _Nothing(), ()
 
 
-def _public(path: str) -> Optional[bytes]:
-    """The public key beside a private one."""
-    import base64
-    import binascii
+def _with_certificates(path: str, words: str, key: Any, where: Target) -> Iterator[_Offer]:
+    """As ssh has it: a key with each of its certificates, then by itself, for not every host knows the authority."""
+    from paramiko.pkey import PublicBlob
 
-    try:
-        with open(path + ".pub", encoding="utf-8", errors="replace") as file:
-            fields = file.read(1 << 16).split()
-        return base64.b64decode(fields[1])
-    except (OSError, IndexError, binascii.Error, ValueError):
-        return None
+    fields = key.asbytes()[4 + len(key.get_name()) :]  # all but its type, as a certificate has them, too
+    for name in (path + "-cert.pub",) + where.certificates:
+        try:
+            blob = PublicBlob.from_file(name)
+        except (OSError, ValueError):
+            continue
+        if fields in blob.key_blob:
+            certified = object.__new__(type(key))  # paramiko's AgentKey cannot be copied
+            certified.__dict__.update(vars(key), public_blob=blob)
+            yield _Offer("%s with %s" % (words, name), certified)
+    yield _Offer(words, key)
+
+
+def _public(path: str) -> Optional[bytes]:
+    """The public key that lies there itself, in a private one, or beside it."""
+    for name in (path, path + ".pub"):
+        try:
+            with open(name, "rb") as file:
+                data = file.read(1 << 16)
+            if not data.startswith(_OPENSSH):
+                return base64.b64decode(data.split()[1], validate=True)
+            packed = base64.b64decode(data.split(b"-----")[2])
+            # PROTOCOL.key of OpenSSH: a magic, cipher, key derivation and its options, how many keys, the first.
+            at = len(b"openssh-key-v1\0")
+            for _field in range(3):
+                at += 4 + int.from_bytes(packed[at : at + 4], "big")
+            return packed[at + 8 : at + 8 + int.from_bytes(packed[at + 4 : at + 8], "big")]
+        except (OSError, IndexError, ValueError):
+            continue
+    return None
 
 
 def _load(path: str, passphrase: Optional[str]) -> Any:
-    """A private key, with its certificate if that lies beside it; None if it needs a passphrase. Raises OSError,
-    ValueError."""
+    """A private key; None if it needs a passphrase. Raises OSError, ValueError."""
     library = paramiko()
     # PKey.from_path tries them all, too, but is not in every release and has changed from one to the next.
     for kind in (library.Ed25519Key, library.ECDSAKey, library.RSAKey):
         try:
-            key = kind.from_private_key_file(path, passphrase)
+            return kind.from_private_key_file(path, passphrase)
         except library.PasswordRequiredException:
             return None
         except (library.SSHException, ValueError, TypeError, IndexError):
             continue
-        if os.path.exists(path + "-cert.pub"):
-            key.load_certificate(path + "-cert.pub")
-        return key
     raise ValueError(
         "the passphrase is not its own" if passphrase is not None else "no private key that paramiko can read"
     )

@@ -66,6 +66,8 @@ class Target(NamedTuple):
     """Files that were named."""
     default_keys: Tuple[str, ...]
     """Files to be tried besides, if they are there."""
+    certificates: Tuple[str, ...]
+    """Files, besides those beside the keys."""
     only_these_keys: bool
     """The agent is asked only for keys that are among the files."""
     agent: Optional[str]
@@ -126,6 +128,7 @@ def target(spec: str, wishes: Wishes, via_jump: bool = False) -> Target:
         proxy_command=None if jump else config.get("proxycommand"),
         keys=named + tuple(path for path in from_config if path not in named),
         default_keys=() if named or from_config else tuple(_paths(_DEFAULT_KEYS)),
+        certificates=tuple(_paths([config["certificatefile"]] if "certificatefile" in config else ())),
         only_these_keys=config.get("identitiesonly", "no").lower() in ("yes", "true"),
         agent=_agent(config.get("identityagent")),
         known_hosts=_files(config.get("userknownhostsfile", _KNOWN_HOSTS)),

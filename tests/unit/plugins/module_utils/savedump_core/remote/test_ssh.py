@@ -2,6 +2,7 @@
 """Connections to a server of our own: host keys, every way to log in, jumps, links that break. The fleet's sshd is
 asked in tests/integration/test_collect.py."""
 
+import contextlib
 import os
 import socket
 import struct
@@ -16,9 +17,9 @@ paramiko = pytest.importorskip("paramiko", reason="paramiko is for the control h
 
 from savedump_core.errors import UsageError
 from savedump_core.remote import login, ssh
-from savedump_core.remote.auth import Keyring
+from savedump_core.remote.auth import Keyring, _offers
 from savedump_core.remote.failures import Lost, Refused, Unreachable
-from savedump_core.remote.settings import Wishes
+from savedump_core.remote.settings import Wishes, target
 from support.sshserver import SshServer
 
 PASSPHRASE = "it's a $secret"
@@ -145,6 +146,71 @@ def test_the_agent(home, key, monkeypatch):
     finally:
         agent.terminate()
         agent.wait()
+
+
+def test_a_key_of_which_only_the_agent_has_the_private_half(home, key):
+    """IdentityFile may name the public key; and a private one that is locked says in clear which it is."""
+    make_key(home / "locked", "ed25519", PASSPHRASE)
+    public = paramiko.pkey.PublicBlob.from_file(str(home / "locked.pub"))
+    open_key = home / "open"
+    open_key.write_bytes((home / "locked").read_bytes())
+    open_key.chmod(0o600)
+    subprocess.check_call(["ssh-keygen", "-q", "-p", "-P", PASSPHRASE, "-N", "", "-f", str(open_key)])
+    with agent_of(home, home / "other", open_key) as agent, SshServer(keys=[Public(public)]) as server:
+        wishes = config(home, server, IdentityAgent=agent, IdentityFile=home / "locked.pub")
+        ssh.connect(server.spec, wishes, Keyring()).close()
+        (home / "locked.pub").unlink()
+        wishes = config(home, server, IdentityAgent=agent, IdentityFile=home / "locked")
+        asked = Asked()
+        ssh.connect(server.spec, wishes, Keyring(asked)).close()
+        assert asked == [] and len(server.tried) == 2
+
+
+@contextlib.contextmanager
+def agent_of(home, *keys):
+    """The socket of an agent that holds these keys, and their certificates; those that are not there are made."""
+    path = home / "agent"
+    with subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL) as agent:
+        try:
+            until = time.monotonic() + 20
+            while not path.exists() and time.monotonic() < until:
+                time.sleep(0.02)
+            for each in keys:
+                if not each.exists():
+                    make_key(each)
+                subprocess.check_call(["ssh-add", "-q", str(each)], env=dict(os.environ, SSH_AUTH_SOCK=str(path)))
+            yield path
+        finally:
+            agent.terminate()
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
+@pytest.mark.parametrize("by_agent", [False, True])
+def test_a_certificate_and_where_it_is_not_known_the_key(home, kind, by_agent):
+    """Beside the key or named by CertificateFile; that of another key is passed over."""
+    public = make_key(home / "key", kind)
+    for name in ("authority", "other"):
+        make_key(home / name)
+    for name in ("other", "key"):
+        subprocess.check_call(
+            ["ssh-keygen", "-q", "-s", str(home / "authority"), "-I", "x", "-n", "someone", str(home / (name + ".pub"))]
+        )
+    os.rename(str(home / "other-cert.pub"), str(home / "named"))
+    with contextlib.ExitStack() as stack:
+        agent = stack.enter_context(agent_of(home, home / "key")) if by_agent else "none"
+        server = stack.enter_context(SshServer(keys=[Public(public)]))
+        for certificate in ("key-cert.pub", "named"):
+            settings = {"IdentityAgent": agent, "IdentityFile": home / "key", "CertificateFile": home / "named"}
+            where = target(server.spec, config(home, server, **settings))
+            tried = []
+            offers = list(_offers(paramiko, where, Keyring(), tried))
+            words = "%s%s" % (home / "key", " (by the agent)" if by_agent else "")
+            assert [offer.words for offer in offers] == ["%s with %s" % (words, home / certificate), words], tried
+            blob = paramiko.pkey.PublicBlob.from_file(str(home / certificate))
+            assert [offer.key.public_blob for offer in offers] == [blob, None]
+            ssh.connect(server.spec, config(home, server, **settings), Keyring()).close()
+            if certificate == "key-cert.pub":
+                os.rename(str(home / certificate), str(home / "named"))
 
 
 def test_a_password_is_asked_for_once(home):
