@@ -116,19 +116,25 @@ def run(args: argparse.Namespace) -> int:
     outcomes = {one.host: _outcome(one) for one in collected}
     dest = os.path.abspath(args.output)
     document = summary.document(outcomes, dest, args.dry_run)
+    try:
+        if not args.dry_run and os.path.isdir(dest):  # else nothing came, and nothing is made
+            summary.save(dest, document)
+    finally:
+        _say(args, collected, outcomes, document)
+    return _status(collected, outcomes)
+
+
+def _say(args: argparse.Namespace, collected: List[Any], outcomes: Dict[str, Json], document: Json) -> None:
     if args.json:
         say.document(document)
     elif not args.quiet:
         width = say.columns(sys.stdout)
-        for line in words.lines(outcomes, dest, os.getcwd(), (), args.dry_run, "--path DIR", width):
+        for line in words.lines(outcomes, document["dest"], os.getcwd(), (), args.dry_run, "--path DIR", width):
             say.out(*words.painted(line))
     if not args.quiet and not (args.become or args.ask_become_pass):
         users = sorted({str(one.user) for one in collected if one.report is not None} - {"root"})
         if users:
             say.note("savedump: only dumps that %s may read are found; --become reads all" % ", ".join(users))
-    if not args.dry_run and os.path.isdir(dest):  # else nothing came, and nothing is made
-        summary.save(dest, document)
-    return _status(collected, outcomes)
 
 
 def _options(args: argparse.Namespace, sudo_password: Optional[str]) -> Any:
@@ -218,6 +224,12 @@ class _Progress:
         self._told: Dict[Tuple[str, Optional[str]], float] = {}
 
     def tell(self, event: Any) -> None:
+        try:
+            self._tell(event)
+        except OSError:  # the terminal is gone, or the disk with the log is full: that stops no host
+            self._quiet, self._bar, self._work = True, False, None
+
+    def _tell(self, event: Any) -> None:
         from ..remote import collect as kinds
 
         if event.kind == kinds.PROGRESS:

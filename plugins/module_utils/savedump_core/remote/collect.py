@@ -368,8 +368,9 @@ class _Host:
         if isinstance(error, SavedumpError):
             why, status = str(error), error.exit_status
         elif isinstance(error, OSError):
-            status, words = status_of(error), error.strerror or str(error)
-            why = "%s: %s" % (error.filename, words) if error.filename else words
+            # What goes wrong on the host is Failed; write(2) names no file.
+            status, name = status_of(error), error.filename or "here in %s" % self._options.dest
+            why = "%s: %s" % (name, error.strerror or error)
         else:  # a mistake of ours, or what a host could send that nobody thought of: it costs the others nothing
             status, last = _EX_SOFTWARE, traceback.extract_tb(error.__traceback__)[-1]
             where = "%s line %d" % (os.path.basename(last.filename), last.lineno or 0)

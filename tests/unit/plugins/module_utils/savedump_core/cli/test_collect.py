@@ -3,10 +3,12 @@
 
 import json
 import socket
+import subprocess
+import sys
 
 import pytest
 
-from support.command import savedump
+from support.command import environment, savedump
 
 
 @pytest.fixture
@@ -55,3 +57,15 @@ def test_nobody_there(nobody, tmp_path):
     assert done.error == ""
     (outcome,) = json.loads(done.out)["hosts"].values()
     assert outcome["status"] == "unreachable" and outcome["archives"] == []
+
+
+@pytest.mark.parametrize("stdout, stderr", [("/dev/null", "/dev/full"), ("/dev/full", "/dev/null")])
+def test_what_cannot_be_said_costs_nothing_that_came(nobody, tmp_path, stdout, stderr):
+    """A terminal that is gone, a log on a full disk: the summary is written all the same."""
+    pytest.importorskip("paramiko", reason="paramiko is for the control host only")
+    (tmp_path / "collected").mkdir()
+    with open(stdout, "w") as out, open(stderr, "w") as err:
+        words = [sys.executable, "-m", "savedump_core", "collect", nobody, "-F", "none", "-b"]
+        subprocess.call(words, cwd=str(tmp_path), env=environment(), stdout=out, stderr=err)
+    (outcome,) = json.loads((tmp_path / "collected/summary.json").read_text())["hosts"].values()
+    assert outcome["status"] == "unreachable" and "cannot reach" in outcome["errors"][0]

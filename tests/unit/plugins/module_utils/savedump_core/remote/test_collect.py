@@ -216,13 +216,15 @@ def test_what_a_broken_link_left_running_there_is_waited_for(play, monkeypatch):
 
 def test_what_goes_wrong_here_ends_the_session_only(play):
     played = play(
-        here=[report("/core.1", "/core.2", "/core.3"), OSError(28, "No space left on device", "/here"), Busy("changed"),
-              streamed()],
+        here=[report("/core.1", "/core.2", "/core.3", "/core.4"), OSError(28, "No space left on device", "/here"),
+              OSError(28, "No space left on device"), Busy("changed"), streamed()],
     )  # fmt: skip
     outcome = played.outcomes["here"]
-    assert whys(outcome) == ["/here: No space left on device", "changed"]
-    assert [failure.exit_status for failure in outcome.failures] == [73, 75]
-    assert len(outcome.arrived) == 1 and played.connected.count("here") == 3
+    assert whys(outcome) == [
+        "/here: No space left on device", "here in /here: No space left on device", "changed",
+    ]  # fmt: skip
+    assert [failure.exit_status for failure in outcome.failures] == [73, 73, 75]
+    assert len(outcome.arrived) == 1 and played.connected.count("here") == 4
 
 
 def test_a_damaged_archive_is_no_archive(play):
