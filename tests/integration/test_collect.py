@@ -177,6 +177,19 @@ def test_without_become_only_own_dumps(hosts, config, tmp_path):
     )
 
 
+def test_a_dump_that_is_being_written_is_for_later(hosts, config, tmp_path):
+    host = hosts.hosts["host3"]
+    host.crash("/var/tmp")
+    try:
+        with host.path("/var/tmp/core").open("ab"):
+            done = _collect(config, "host3", "-b", cwd=tmp_path, status=75)
+        assert "not archived: /var/tmp/core: is still being written; collect it later" in done.out
+        assert _left(tmp_path) == []
+        _collect(config, "host3", "-b", cwd=tmp_path, status=0)
+    finally:
+        host.run("rm", "/var/tmp/core")
+
+
 class Terminal:
     """A command that has a terminal, and somebody who answers each prompt that shows there."""
 
@@ -376,6 +389,22 @@ def test_cut_again_and_again_each_byte_comes_once(hosts, config, tmp_path):
     # What was under way at each cut, the code and the plan: less than a chunk of savedump_fetch.
     assert sent < final.stat().st_size + cuts * (4 << 20), (sent, log.read_text())
     assert log.read_text().count("archiving") == 1
+
+
+def test_what_the_old_link_left_running_there_is_waited_for(hosts, config, tmp_path):
+    """An sshd that does not hear of the end, as after a change of networks: its session holds the dump."""
+    host = hosts.hosts["host1"]
+    with _on_its_way(host, config, tmp_path) as (run, log):
+        old = host.run("pgrep -f '[s]shd: admin'").stdout.split()
+        host.run("kill", "-STOP", *old)
+        try:
+            _until(lambda: "it is waited for" in log.read_text() or run.poll() is not None)
+            assert run.poll() is None, log.read_text()
+        finally:
+            host.run("kill", "-CONT", *old)
+        out, _none = run.communicate(timeout=120)
+    assert run.returncode == 0 and "verified)" in out, log.read_text()
+    assert "another run is at work on /var/crash/core" in log.read_text()
 
 
 def test_a_link_that_stays_cut(hosts, config, tmp_path):

@@ -309,8 +309,8 @@ def _outcome(one: Any) -> Json:
 
 
 def _status(collected: List[Any], outcomes: Dict[str, Json]) -> int:
-    """The greatest of all that failed."""
-    failed = [failure.exit_status for one in collected for failure in one.failures if not failure.later]
+    """The greatest of all that did not come."""
+    failed = [failure.exit_status for one in collected for failure in one.failures]
     failed += [BadDump.exit_status for one in collected for arrived in one.arrived if arrived.problems]
     if failed:
         return max(failed)
