@@ -81,7 +81,7 @@ def _add_work(group: Any) -> None:
     group.add_argument(
         "--retries", type=int, metavar="N", default=5,
         help="how often to try again when a link breaks and nothing comes any more (default: 5)",
-    )
+    )  # fmt: skip
     group.add_argument("--store", metavar="DIR", help="content store here: a file that is in it does not travel")
     group.add_argument("--format", choices=ARCHIVE_FORMATS, default="tar.gz", help="of the archives (default: tar.gz)")
     group.add_argument("--level", type=int, metavar="N", help="compression level (gzip 1-9, zstd 1-19)")
@@ -109,8 +109,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         login = _now(asking, "login password: ") if args.ask_pass else None
         sudo = _now(asking, "sudo password: ") if args.ask_become_pass else None
+        keyring = Keyring(asking if asking.terminal() else None, login)
         with _Progress(args, len(set(args.hosts)) == 1) as telling:
-            collected = collect(args.hosts, _options(args, sudo), Keyring(asking, login), telling.tell)
+            collected = collect(args.hosts, _options(args, sudo), keyring, telling.tell)
     finally:
         asking.restore()
     outcomes = {one.host: _outcome(one) for one in collected}
@@ -174,8 +175,9 @@ class _Asking:
     def __init__(self) -> None:
         self._before: Any = None
 
-    def __call__(self, prompt: str) -> Optional[str]:
-        import getpass
+    @staticmethod
+    def terminal() -> Any:
+        """How it is set; None if there is none."""
         import termios
 
         try:
@@ -183,12 +185,19 @@ class _Asking:
         except OSError:
             return None
         try:
-            if self._before is None:
-                self._before = termios.tcgetattr(descriptor)
+            return termios.tcgetattr(descriptor)
         except termios.error:
             return None
         finally:
             os.close(descriptor)
+
+    def __call__(self, prompt: str) -> Optional[str]:
+        import getpass
+
+        settings = self.terminal()
+        if settings is None:
+            return None
+        self._before = self._before or settings
         try:
             return getpass.getpass(say.printable(prompt))
         except EOFError:

@@ -27,6 +27,7 @@ class Keyring:
     def __init__(self, ask: Optional[Ask] = None, password: Optional[str] = None) -> None:
         """`password` is for every host that is to be collected from, and for no jump host."""
         self._ask = ask
+        self.asks = ask is not None
         self._lock = threading.Lock()
         self._keys: Dict[str, Any] = {}
         self._asked: Set[str] = set()
@@ -181,8 +182,8 @@ def _password(
             answered.append(shown)
         return given
 
-    if "password" not in allowed and (keyring.password(where, is_jump) is None):
-        return allowed
+    if "password" not in allowed and not keyring.asks and keyring.password(where, is_jump) is None:
+        return allowed  # an answer that nobody gave would count as a wrong one there
     tried.append("answers to its questions")
     return tuple(transport.auth_interactive(where.user, answers))
 

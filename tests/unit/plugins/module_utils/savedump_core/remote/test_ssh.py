@@ -235,6 +235,17 @@ def test_questions(home):
         assert asked == ["password of %s: " % server.spec, "%s asks: Code[2J: " % server.spec]
 
 
+def test_what_is_not_asked_for_is_not_asked_here(home):
+    """A host that wants a code, and no password; and where nobody can be asked, no answer that counts as wrong."""
+    with SshServer(answers={"Verification code: ": "123"}) as server:
+        asked = Asked("123")
+        ssh.connect(server.spec, config(home, server), Keyring(asked)).close()
+        assert asked == ["%s asks: Verification code: " % server.spec] and len(server.tried) == 1
+        with pytest.raises(Refused, match="it takes keyboard-interactive"):
+            ssh.connect(server.spec, config(home, server), Keyring())
+        assert len(server.tried) == 1
+
+
 def test_a_key_and_a_password(home, key):
     with SshServer(keys=[Public(key)], password="word", all_of_them=True) as server:
         wishes = config(home, server)._replace(keys=(str(home / "key"),))
