@@ -8,6 +8,7 @@ The session is in plugin_utils/_session.py, what passes in it in the core (remot
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
@@ -16,7 +17,12 @@ from ansible.utils.display import Display
 
 from ansible_collections.savedump.toolkit.plugins.module_utils import _adapter
 from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core import errors, landing
-from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.remote.session import Broken, Failed
+from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.remote.session import (
+    PREDECESSOR_S,
+    Broken,
+    Failed,
+)
+from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.remote.tries import Tries
 from ansible_collections.savedump.toolkit.plugins.plugin_utils import (
     _control,
     _python,
@@ -46,10 +52,6 @@ SPEC = {
     "retries": {"type": "int", "default": 3},
     "bandwidth_limit": {"type": "bytes"},
 }
-_BETWEEN_TRIES_S = (2, 4, 8, 16, 30)
-# What a cut link has left at work there keeps the dump until its TCP sends again, once in two minutes at least
-# (TCP_RTO_MAX of include/net/tcp.h), and hears that nobody is there.
-_LINGERS_S = 130
 _NOT_PERMITTED = 77
 
 
@@ -83,38 +85,54 @@ class ActionModule(ActionBase):
         if not able:
             raise AnsibleActionFail(_verb._no_python(seen, task_vars))
         self._host = self._task.delegate_to or task_vars.get("inventory_hostname", "host")
-        self._given = given
-        self._left = given["retries"]
-        self._wait = given["wait"]
+        self._given, self._python = given, able[0].executable
+        self._tries = Tries(given["retries"])
         self._was_there = False
         self._outcome = {"archives": [], "not_archived": [], "looked": [], "left_out": 0, "changed": False}
-        while True:
-            try:
-                with _session.opened(
-                    self, able[0].executable, given["stall_timeout"], given["bandwidth_limit"] or 0
-                ) as there:
-                    self._was_there = True
+        with contextlib.ExitStack() as self._link:
+            broken = None
+            while True:
+                there = self._opened(broken)
+                try:
                     if self._go_on(there):
                         return self._done()
+                    broken = None
+                except Broken as error:
+                    broken = error
+
+    def _opened(self, broken=None, came=0):
+        """A session, in place of the one whose link is ``broken``, when so many bytes of an archive had come. Raises
+        AnsibleConnectionFailure when it has been tried often enough."""
+        self._tries.progress(came)
+        while True:
+            self._link.close()
+            if broken:
+                self._pause(broken)
+            try:
+                given = self._given
+                there = self._link.enter_context(
+                    _session.opened(self, self._python, given["stall_timeout"], given["bandwidth_limit"] or 0)
+                )
             except _talk.Refused as refused:
                 # A link that is down may say nothing at all. That the way is right is known once it was gone.
                 if not self._was_there:
                     raise AnsibleActionFail(str(refused)) from refused
-                self._again(Broken(str(refused)))
-            except Broken as broken:
-                self._again(broken)
+                broken = Broken(str(refused))
+            except Broken as error:
+                broken = error
+            else:
+                self._was_there = True
+                return there
 
-    def _again(self, broken):
-        if self._left <= 0:
+    def _pause(self, broken):
+        if self._tries.left <= 0:
             raise AnsibleConnectionFailure(
                 "%s; %d dumps are here, and the next run begins with the others"
                 % (broken.message, len(self._outcome["archives"]))
             ) from None
-        wait = _BETWEEN_TRIES_S[min(self._given["retries"] - self._left, len(_BETWEEN_TRIES_S) - 1)]
-        self._left -= 1
-        self._wait = max(self._wait, _LINGERS_S)
-        display.warning("%s: %s; beginning this dump again in %d s" % (self._host, broken.message, wait))
-        time.sleep(wait)
+        wait_s = self._tries.next()
+        display.warning("%s: %s; trying again in %d s" % (self._host, broken.message, wait_s))
+        time.sleep(wait_s)
 
     def _go_on(self, there):
         """Find what there is, once, and bring what is not here yet. What fails is told, and the others go on; False if
@@ -132,10 +150,14 @@ class ActionModule(ActionBase):
                 self._leave_out(path, str(error), error.exit_status, named or error.exit_status != _NOT_PERMITTED)
             except (errors.SavedumpError, OSError) as error:
                 self._leave_out(path, errors.sentence(error), getattr(error, "exit_status", 74), True)
-                del self._waiting[0]
+                self._next()
                 return False
-            del self._waiting[0]
+            self._next()
         return True
+
+    def _next(self):
+        del self._waiting[0]
+        self._tries = Tries(self._given["retries"])
 
     def _find(self, there):
         """[(path, whether it was named)] of all dumps that are wanted and whole."""
@@ -166,10 +188,12 @@ class ActionModule(ActionBase):
             store_folder=_control.here(given["store"]) or None,
             debuginfod_urls=given["debuginfod_urls"],
             nice=given["nice"],
-            wait=self._wait,
+            wait=max(given["wait"], PREDECESSOR_S if self._tries.made else 0),
             ignore_space=given["ignore_space"],
             dry_run=self._task.check_mode,
             progress=lambda done, whole: progress.at("archived", done, max(done, whole)),
+            again=self._opened,
+            waiting=lambda why: display.warning("%s: %s; it is waited for" % (self._host, why)),
         )
         self._outcome["changed"] = self._outcome["changed"] or came.changed
         display.vv("savedump: %s: %s" % (path, came.path), host=self._host)

@@ -19,8 +19,9 @@ description:
     compressor. That holds for hosts of one run, side by side, as well.
   - What travels is compressed on the way, and its hashes are compared at both ends. Under its final name an archive is
     whole, with the contents that its own manifest and C(SHA256SUMS) say, or not there.
-  - A transfer that is cut off begins again with the dump that it was at. To go on in the middle of a dump, archive it
-    on the target with M(savedump.toolkit.savedump) and fetch that with M(savedump.toolkit.savedump_fetch).
+  - A link that breaks is made anew, and the archive goes on where it was, as long as the task runs. A task that is
+    begun anew begins with the dump that it was at. To go on in the middle of that, too, archive it on the target with
+    M(savedump.toolkit.savedump) and fetch that with M(savedump.toolkit.savedump_fetch).
 attributes:
   action:
     description: Runs on the control host, and a process on the target with it.

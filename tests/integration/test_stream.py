@@ -133,11 +133,13 @@ def test_link_that_is_cut_and_comes_back(here, crashes):
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         try:
             start = host.bytes_sent()
+            here.stream(hosts="host3", dest=str(here.dest / "undisturbed"))
+            whole, start = host.bytes_sent() - start, host.bytes_sent()
             running = pool.submit(here.stream, hosts="host3", stall_timeout=3, retries=5)
             while host.bytes_sent() - start < 3 << 20 and not running.done():
                 time.sleep(0.05)
             host.cut_link()
-            parts = [path for path in here.dest.rglob("*") if path.is_file()]
+            parts = [path for path in (here.dest / "host3").rglob("*") if path.is_file()]
             assert [path.name for path in parts if not path.name.endswith(".part")] == []
             time.sleep(4)
         finally:
@@ -145,8 +147,10 @@ def test_link_that_is_cut_and_comes_back(here, crashes):
         run, results = running.result(120)
     assert results["host3"].outcome == "ok", str(run)
     (archive,) = results["host3"].values["archives"]
-    assert api.verify(archive["path"]).problems == () and re.search(r"beginning\s+this\s+dump\s+again", run.output)
+    assert api.verify(archive["path"]).problems == () and re.search(r"trying\s+again\s+in\s+2\s+s", run.output)
     assert len(list((here.dest / "host3").iterdir())) == 1
+    # It went on where it was: more than half of what had come before would have come once more.
+    assert host.bytes_sent() - start < whole + (3 << 20) // 2
 
 
 def test_what_cannot_be_archived_is_told_and_the_others_come(here, crashes):

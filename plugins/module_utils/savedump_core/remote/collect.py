@@ -22,15 +22,12 @@ from .login import Become
 from .session import PREDECESSOR_S, Broken, Failed, Session, Streamed
 from .settings import Wishes, parse
 from .ssh import Connection, Process, connect
+from .tries import Tries
 
 _Result = TypeVar("_Result")
 
 # For a Python to come up behind sudo, whose modules may wait for a directory server.
 _START_S = 90.0
-# Between two tries on a broken link: 2, 4, 8, 16, 30 s.
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 30.0
-# A host that sends less than this each time, and breaks off, does not hold us for ever.
-_PROGRESS = 1 << 20
 _NO_SUCH_FILE = 66
 _EX_SOFTWARE = 70
 # For what was cut off to clean up, at the end.
@@ -290,11 +287,11 @@ class _Host:
             self._tell(CAME, path, words=streamed.path or "")
         return Arrived(dump=path, streamed=streamed, problems=problems)
 
-    def _find(self, session: Session, _tries: "_Tries") -> Json:
+    def _find(self, session: Session, _tries: Tries) -> Json:
         options = self._options
         return session.find(options.paths, options.search.sysroot, options.filters)
 
-    def _stream(self, session: Session, path: str, tries: "_Tries") -> Streamed:
+    def _stream(self, session: Session, path: str, tries: Tries) -> Streamed:
         options = self._options
         self._tell(BEGUN, path)
         streamed = session.stream(
@@ -310,9 +307,9 @@ class _Host:
         answers.check_missing(streamed.missing)
         return streamed
 
-    def _patiently(self, dump: Optional[str], step: Callable[[Session, "_Tries"], _Result]) -> _Result:
+    def _patiently(self, dump: Optional[str], step: Callable[[Session, Tries], _Result]) -> _Result:
         """A step, again each time that the link breaks."""
-        tries = _Tries(self._options.retries)
+        tries = Tries(self._options.retries)
         while True:
             try:
                 return step(self._at_hand(), tries)
@@ -324,7 +321,7 @@ class _Host:
                 self._hang_up()  # what is still on its way is for nobody
                 raise
 
-    def _again(self, dump: Optional[str], error: SavedumpError, tries: "_Tries", came: int = 0) -> Session:
+    def _again(self, dump: Optional[str], error: SavedumpError, tries: Tries, came: int = 0) -> Session:
         """Another session in place of one whose link broke. Raises that error, or a later one, when it has been tried
         often enough. A host that was never reached is not waited for: it is down."""
         tries.progress(came)
@@ -380,28 +377,6 @@ class _Host:
 
     def _tell(self, kind: str, dump: Optional[str] = None, words: str = "", done: int = 0, total: int = 0) -> None:
         self._run.tell(Event(host=self._name, kind=kind, dump=dump, words=words, done=done, total=total))
-
-
-class _Tries:
-    """How often a link that breaks is made anew, and after how long. What comes meanwhile earns new ones: a link that
-    breaks every minute brings a large archive, too."""
-
-    def __init__(self, most: int) -> None:
-        self._most = self.left = most
-        self._wait_s = _FIRST_WAIT_S
-        self._came = 0
-        self.made = 0
-
-    def next(self) -> float:
-        """One less; seconds to wait before it."""
-        wait_s = self._wait_s
-        self.left, self.made, self._wait_s = self.left - 1, self.made + 1, min(2 * wait_s, _LONGEST_WAIT_S)
-        return wait_s
-
-    def progress(self, came: int) -> None:
-        """So many bytes have come."""
-        if came >= self._came + _PROGRESS:
-            self.left, self._wait_s, self._came = self._most, _FIRST_WAIT_S, came
 
 
 def _started(connection: Connection, process: Process, session: Session, become: Optional[Become]) -> str:

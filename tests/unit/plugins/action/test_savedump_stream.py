@@ -1,101 +1,154 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stream that was cut begins again: what counts as a link that is down, who may still be at work there, and what is
-told when it does not come back."""
+"""A stream whose link was cut: what counts as a link that is down, that it goes on where it was, who may still be at
+work there, and what is told when it does not come back."""
 
 import contextlib
 
 import pytest
-from ansible.errors import AnsibleActionFail
 from ansible_collections.savedump.toolkit.plugins.action import savedump_stream
-from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.remote.session import Broken
+from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.remote.session import (
+    PREDECESSOR_S,
+    Broken,
+)
 from ansible_collections.savedump.toolkit.plugins.plugin_utils import _summary, _talk
 
-GIVEN = {"stall_timeout": 5, "retries": 2, "wait": 0, "bandwidth_limit": None}
 SILENCE = _talk.Refused("no byte for 5 seconds")
+CUT = Broken("cut")
+
+
+def made(path):
+    return {
+        "path": "/here/archive-%s.tar.gz" % path[1:], "sha256": "ab" * 32, "size": 9, "complete": True, "missing": [],
+        "changed": True, "planned_size": 9, "wire_bytes": 9, "saved_bytes": 0,
+        "dump": {"path": path, "identity": path},
+    }  # fmt: skip
+
+
+class Came:
+    changed = True
+
+    def __init__(self, path):
+        self.path = path
+
+    def as_json(self):
+        return made(self.path)
+
+
+class There:
+    """A session in which each stream does the next of `steps`: raises it, or is cut after so many bytes of the archive,
+    or brings the archive."""
+
+    def __init__(self, dumps, steps, asked):
+        self._dumps, self._steps, self._asked = dumps, steps, asked
+
+    def find(self, *_words):
+        return {"dumps": [{"path": path} for path in self._dumps], "looked": []}
+
+    def stream(self, path, _folder, wait, again, **_options):
+        self._asked.append((path, wait))
+        while self._steps:
+            step = self._steps.pop(0)
+            if isinstance(step, Exception):
+                raise step
+            if step is None:
+                break
+            again(CUT, step)
+        return Came(path)
 
 
 @pytest.fixture
 def action(monkeypatch):
-    """An action on web1. Each of its `sessions` is refused, or one in which the link breaks, or all comes; `waits` has
-    how long those that were had would have waited for another run."""
+    """An action on web1 with the dumps `dumps`. Of its `links` each is refused, breaks at once, or is there, and then
+    its streams do the `steps`; `asked` has which dumps were asked for, and how long a session would wait for another
+    run that is at work on them."""
     action = object.__new__(savedump_stream.ActionModule)
     action._task = type("Task", (), {"delegate_to": "web1", "check_mode": False})
-    action._waiting = None
-    action.sessions, action.waits = [], []
+    action.dumps, action.links, action.steps, action.asked, action.closed = ["/core.1"], [], [], [], 0
 
     @contextlib.contextmanager
     def opened(*_words):
-        outcome = action.sessions.pop(0)
-        if isinstance(outcome, _talk.Refused):
-            raise outcome
-        yield outcome
+        link = action.links.pop(0)
+        if link:
+            raise link
+        try:
+            yield There(action.dumps, action.steps, action.asked)
+        finally:
+            action.closed += 1
 
-    def go_on(action, there):
-        action.waits.append(action._wait)
-        if there:
-            raise there
-        return True
-
+    given = {name: spec.get("default") for name, spec in savedump_stream.SPEC.items()}
+    given.update(dest="/here", retries=2)
     python = type("Python", (), {"runs_core": True, "executable": "python3"})
     monkeypatch.setattr(savedump_stream._python, "ask_target", lambda *_words: (python, []))
     monkeypatch.setattr(savedump_stream._session, "opened", opened)
-    monkeypatch.setattr(savedump_stream._control, "check_limits", lambda given: None)
     monkeypatch.setattr(savedump_stream.time, "sleep", lambda _s: None)
     monkeypatch.setattr(savedump_stream.ActionBase, "run", lambda *_words: None)
-    monkeypatch.setattr(savedump_stream.ActionModule, "validate_argument_spec", lambda *_a, **_k: (None, GIVEN))
-    monkeypatch.setattr(savedump_stream.ActionModule, "_go_on", go_on)
+    monkeypatch.setattr(savedump_stream.ActionModule, "validate_argument_spec", lambda *_a, **_k: (None, given))
     return action
+
+
+def archives(result):
+    return [each["dump"]["path"] for each in result["archives"]]
 
 
 def test_a_link_that_says_nothing_after_it_was_there_is_tried_again(action):
     """So is an ssh to a host whose cable is out: no answer, and no word of the kind."""
-    action.sessions = [Broken("cut"), SILENCE, None]
-    assert action._run({})["msg"] == "no dumps found" and action.sessions == []
+    action.links, action.steps = [None, SILENCE, None], [CUT, None]
+    assert archives(action.run()) == ["/core.1"] and action.links == []
+    assert action.closed == 2
 
 
 def test_a_way_that_never_was_there_is_not_waited_for(action):
-    action.sessions = [_talk.Refused("no privileges"), None]
-    with pytest.raises(AnsibleActionFail, match="no privileges"):
-        action._run({})
+    action.links = [_talk.Refused("no privileges"), None]
+    result = action.run()
+    assert result["failed"] and result["msg"].startswith("no privileges") and action.links == [None]
 
 
 def test_tries_come_to_an_end(action):
-    action.sessions = [Broken("cut"), SILENCE, SILENCE, None]
-    result = action.run(None, {})
-    assert result["unreachable"] and "no byte" in result["msg"] and action.sessions == [None]
+    action.links, action.steps = [None, CUT, SILENCE, None], [CUT]
+    result = action.run()
+    assert result["unreachable"] and "no byte" in result["msg"] and action.links == [None]
+
+
+def test_it_goes_on_where_it_was_and_what_came_earns_new_tries(action):
+    action.links, action.steps = [None] * 7, [1 << 20, 2 << 20, 3 << 20, 4 << 20, 5 << 20, 6 << 20, None]
+    assert archives(action.run()) == ["/core.1"] and action.links == [] and action.closed == 7
+    assert action.asked == [("/core.1", 0)], "it was begun once"
+
+
+def test_what_brings_next_to_nothing_each_time_is_given_up(action):
+    action.links, action.steps = [None] * 9, list(range(9))
+    assert action.run()["unreachable"] and len(action.links) == 6
 
 
 def test_the_process_that_a_cut_has_left_there_is_waited_for(action):
     """It holds the dump's lock until its TCP notices, which is later than we do."""
-    action.sessions = [Broken("cut"), None]
-    action._run({})
-    assert action.waits[0] == 0 and action.waits[1] > 120
+    action.dumps = ["/core.1", "/core.2"]
+    action.links, action.steps = [None, None], [CUT, None]
+    assert archives(action.run()) == action.dumps
+    assert action.asked == [("/core.1", 0), ("/core.1", PREDECESSOR_S), ("/core.2", 0)]
 
 
-def test_what_came_before_the_link_broke_for_good_is_told_and_so_is_the_rest(action, monkeypatch):
-    made = {
-        "path": "/here/archive-core.1.tar.gz", "sha256": "ab" * 32, "size": 9, "complete": True, "missing": [],
-        "changed": True, "planned_size": 9, "wire_bytes": 9, "saved_bytes": 0,
-        "dump": {"path": "/core.1", "identity": "1"},
-    }  # fmt: skip
-
-    def go_on(action, there):
-        if action._waiting is None:
-            action._outcome["archives"].append(made)
-            action._waiting = [("/core.2", True), ("/core.3", False)]
-        raise there
-
-    monkeypatch.setattr(savedump_stream.ActionModule, "_go_on", go_on)
-    action.sessions = [Broken("cut"), SILENCE, SILENCE]
-    result = action.run(None, {})
-    assert result["unreachable"] and result["archives"] == [made]
-    found = {"dumps": [{"path": "/core.%d" % number} for number in (1, 2, 3)], "looked": []}
-    proof = {"archives": [{"path": made["path"], "intact": True, "problems": []}]}
+def test_what_came_before_the_link_broke_for_good_is_told_and_so_is_the_rest(action):
+    action.dumps = ["/core.1", "/core.2", "/core.3"]
+    action.links, action.steps = [None, SILENCE, SILENCE], [None, CUT]
+    result = action.run()
+    assert result["unreachable"] and archives(result) == ["/core.1"]
+    found = {"dumps": [{"path": path} for path in action.dumps], "looked": []}
+    home = made("/core.1")["path"]
+    proof = {"archives": [{"path": home, "intact": True, "problems": []}]}
     outcome = _summary.outcome(found, result, None, proof, coming=True)
-    assert [(each["path"], each["verified"]) for each in outcome["archives"]] == [(made["path"], True)]
+    assert [(each["path"], each["verified"]) for each in outcome["archives"]] == [(home, True)]
     assert outcome["status"] == "failed" and outcome["wire_bytes"] == 9
     assert outcome["errors"] == [
         "no byte for 5 seconds; 1 dumps are here, and the next run begins with the others",
         "/core.2: did not come, for the connection broke",
         "/core.3: did not come, for the connection broke",
     ]
+
+
+def test_what_goes_wrong_here_costs_one_dump(action):
+    action.dumps = ["/core.1", "/core.2"]
+    action.links, action.steps = [None, None], [OSError(28, "No space left on device", "/here")]
+    result = action.run()
+    assert result["failed"] and archives(result) == ["/core.2"]
+    assert [each["dump"] for each in result["not_archived"]] == ["/core.1"]

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("paramiko", reason="paramiko is for the control host only")
 
 from savedump_core.errors import Busy, UsageError
-from savedump_core.remote import answers
+from savedump_core.remote import answers, tries
 from savedump_core.remote import collect as collecting
 from savedump_core.remote.auth import Keyring
 from savedump_core.remote.collect import Options, collect, labels
@@ -123,7 +123,7 @@ def streamed(path="/here/archive.tar.gz", complete=True):
 def play(monkeypatch):
     def run(parallel=4, retries=2, **hosts):
         played = Played(**hosts)
-        monkeypatch.setattr(collecting, "_FIRST_WAIT_S", 0.0)
+        monkeypatch.setattr(tries, "_FIRST_WAIT_S", 0.0)
         monkeypatch.setattr(collecting, "connect", played.connect)
         monkeypatch.setattr(collecting.login, "start_python", played.start_python)
         monkeypatch.setattr(collecting, "Session", played.session)
@@ -186,7 +186,7 @@ def test_a_broken_link_is_tried_again(play):
 
 def test_what_came_earns_new_tries(play, monkeypatch):
     """A link that breaks again and again, and brings something each time; and one that brings nothing."""
-    monkeypatch.setattr(collecting, "_LONGEST_WAIT_S", 0.0)
+    monkeypatch.setattr(tries, "_LONGEST_WAIT_S", 0.0)
 
     def stream(_session, path, _folder, again, wait, **_options):
         waits.append(wait)
@@ -195,10 +195,10 @@ def test_what_came_earns_new_tries(play, monkeypatch):
         return streamed()
 
     monkeypatch.setattr(_Session, "stream", stream)
-    waits, step = [], collecting._PROGRESS
+    waits, step = [], tries._PROGRESS
     played = play(one=[report("/core.1")])
     assert len(played.outcomes["one"].arrived) == 1 and played.connected.count("one") == 10 and waits == [0.0]
-    waits, step = [], collecting._PROGRESS // 4
+    waits, step = [], tries._PROGRESS // 4
     played = play(one=[report("/core.1")])
     # Two tries, and two more after the fourth.
     assert whys(played.outcomes["one"]) == ["cut"] and played.connected.count("one") == 3
