@@ -99,7 +99,7 @@ options:
     type: int
     default: 60
   retries:
-    description: How often to begin a dump again after the connection broke, within this task.
+    description: How often to try again, for each dump, when the connection broke and nothing comes any more.
     type: int
     default: 3
   bandwidth_limit:
