@@ -91,12 +91,12 @@ def namespaces(finder: str) -> Places:
     except OSError:
         return Places((), ())
     found: List[Place] = []
-    denied = 0
+    denied = False
     for pid in process_ids()[:MAX_PROCESSES]:
         try:
             key = _root_of(str(pid))
         except PermissionError:
-            denied += 1
+            denied = True
             continue
         except OSError:
             # It ended just now.
@@ -104,7 +104,7 @@ def namespaces(finder: str) -> Places:
         if key not in seen and len(found) < MAX_NAMESPACES:
             seen.add(key)
             found.append(Place(root="/proc/%d/root" % pid, group="/proc/*/root"))
-    unreadable = (Attempt(finder, "/proc/*/root", UNREADABLE, denied_text(denied)),) if denied else ()
+    unreadable = (Attempt(finder, "/proc/*/root", UNREADABLE, denied_text()),) if denied else ()
     return Places(tuple(found), unreadable)
 
 

@@ -58,9 +58,9 @@ def candidates(want: Want, roots: Roots) -> Iterator[Union[Candidate, Attempt]]:
             break
         yield Candidate(path=path, finder=NAME, root=place.root, named_by_dump=named_by_dump)
     for group, places in asked.items():
-        without = len(places - had.get(group, set()))
-        if without:
-            yield Attempt(NAME, group, ABSENT, "not in %d of %d" % (without, len(places)))
+        if places - had.get(group, set()):
+            # Not in how many: of what runs just now an archive says nothing that the next one would not.
+            yield Attempt(NAME, group, ABSENT, "not in the others" if had.get(group) else "in none of them")
     if want.kind == LOADED:
         yield from _everywhere(roots).unreadable
 

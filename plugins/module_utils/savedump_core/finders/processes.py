@@ -52,7 +52,7 @@ class _Mappings(NamedTuple):
     by_path: Dict[bytes, List[_Mapped]]
     by_name: Dict[bytes, List[_Mapped]]
     """By base name."""
-    denied: int
+    denied: bool
     """Processes that this user may not look into."""
     cut: bool
     """True if there was more than is looked at."""
@@ -70,7 +70,7 @@ def candidates(want: Want, roots: Roots) -> Iterator[Union[Candidate, Attempt]]:
         if (mapped.device, mapped.inode) not in lying:
             yield from _opened(mapped, by_name=mapped.path not in paths)
     if mappings.denied:
-        yield Attempt(NAME, _PROC + "/*/maps", UNREADABLE, denied_text(mappings.denied))
+        yield Attempt(NAME, _PROC + "/*/maps", UNREADABLE, denied_text())
     if mappings.cut:
         yield Attempt(NAME, _PROC + "/*/maps", UNREADABLE, "more is mapped than is looked into")
 
@@ -84,23 +84,23 @@ def process_ids() -> List[int]:
     return sorted(int(name) for name in names if name.isdigit() and int(name) != os.getpid())
 
 
-def denied_text(count: int) -> str:
-    """What to say of so many processes that could not be looked into."""
-    what = "1 process" if count == 1 else "%d processes" % count
-    return what + (" of other users: only root may look into them" if os.geteuid() else ": no access, even for root")
+def denied_text() -> str:
+    """What to say of processes that could not be looked into. Not how many: the next second that is another number, and
+    the same inputs are to make the same archive."""
+    return "processes of other users: only root may look into them" if os.geteuid() else "no access, even for root"
 
 
 def _look() -> _Mappings:
     """One pass over all processes. Those that end meanwhile, and kernel threads, have nothing mapped."""
     found: Dict[Tuple[bytes, bytes, bytes], _Mapped] = {}
-    denied = 0
+    denied = False
     pids = process_ids()
     cut = len(pids) > MAX_PROCESSES
     for pid in pids[:MAX_PROCESSES]:
         try:
             maps = _read("%s/%d/maps" % (_PROC, pid))
         except OSError as error:
-            denied += error.errno in _DENIED
+            denied = denied or error.errno in _DENIED
             continue
         cut = cut or len(maps) > MAX_MAPS
         seen = set()
