@@ -50,13 +50,13 @@ def way(request, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left():
-    before = threading.active_count()
+    before = set(threading.enumerate())  # another file's may end meanwhile
     yield
     gc.collect()
     deadline = time.monotonic() + 30
-    while threading.active_count() > before and time.monotonic() < deadline:
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) - before == set()
 
 
 def encode(codec, data=DATA, step=1 << 20, **options):
