@@ -246,7 +246,7 @@ msg:
   returned: O(verify=true), and on failure
   type: str
 unread:
-  description: Of O(paths), the files that are there and could not be read.
+  description: Of O(paths), the files that are there and could not be read; with O(verify=true), the folders.
   returned: always
   type: list
   elements: dict

@@ -135,7 +135,10 @@ class VerbAction(ActionBase):
         """Poll for the result in the background; a broken link is tried again until the time is over."""
         # Its number may be another process's by now, above all after a reboot, or that of a zombie whom nobody waits
         # for: the program in its command line has a name of its own.
-        runs = "case $(cat /proc/%d/cmdline) in *%s*) ;; *) false ;; esac" % (started["group"], shlex.quote(program))
+        runs = (
+            "{{ kill -0 {0} && {{ [ ! -e /proc/self ] ||"
+            " case $(cat /proc/{0}/cmdline) in *{1}*) ;; *) false ;; esac; }}; }}"
+        ).format(started["group"], shlex.quote(program))
         # Asked twice, for it may be done between the first look and the question whether it still runs.
         look = "{{ cat {0} || {1} || cat {0} || echo gone; }} 2>/dev/null".format(
             shlex.quote(started["folder"] + "/result"), runs
@@ -160,7 +163,7 @@ class VerbAction(ActionBase):
                 if reply["stdout"].strip() == "gone":
                     return {"failed": True, "msg": "savedump was killed on the target before it was done"}
                 if time.monotonic() >= until:
-                    self._become_sh("{ %s; } 2>/dev/null && kill -TERM -%d" % (runs, started["group"]))
+                    self._become_sh("%s 2>/dev/null && kill -TERM -%d" % (runs, started["group"]))
                     return {"failed": True, "msg": "stopped: not done within the %d seconds of async" % limit}
         finally:
             with contextlib.suppress(AnsibleConnectionFailure):
