@@ -73,9 +73,9 @@ class ActionModule(ActionBase):
                 self._leave_out(path, "did not come, for the connection broke", Broken.exit_status, True)
             return _adapter._plain(dict(self._outcome, unreachable=True, msg=str(failure)))
         except AnsibleError as error:
-            return {"failed": True, "msg": str(error)}
+            return _adapter._plain(dict(self._outcome, failed=True, msg=str(error)))
         except Exception as error:
-            return _control.unforeseen(error)
+            return _adapter._plain({**self._outcome, **_control.unforeseen(error)})
 
     def _run(self, task_vars):
         _found, given = self.validate_argument_spec(argument_spec=SPEC)
@@ -86,7 +86,7 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(_verb._no_python(seen, task_vars))
         self._host = self._task.delegate_to or task_vars.get("inventory_hostname", "host")
         self._given, self._python = given, able[0].executable
-        self._tries = Tries(given["retries"])
+        self._tries, self._begun = Tries(given["retries"]), False
         self._was_there = False
         self._outcome = {"archives": [], "not_archived": [], "looked": [], "left_out": 0, "changed": False}
         with contextlib.ExitStack() as self._link:
@@ -118,6 +118,11 @@ class ActionModule(ActionBase):
                 if not self._was_there:
                     raise AnsibleActionFail(str(refused)) from refused
                 broken = Broken(str(refused))
+            except AnsibleConnectionFailure as failure:
+                # paramiko's
+                if not self._was_there:
+                    raise
+                broken = Broken(str(failure))
             except Broken as error:
                 broken = error
             else:
@@ -130,9 +135,11 @@ class ActionModule(ActionBase):
                 "%s; %d dumps are here, and the next run begins with the others"
                 % (broken.message, len(self._outcome["archives"]))
             ) from None
-        wait_s = self._tries.next()
+        wait_s = int(self._tries.next())
         display.warning("%s: %s; trying again in %d s" % (self._host, broken.message, wait_s))
-        time.sleep(wait_s)
+        for _second in range(wait_s):
+            _talk.go_on()
+            time.sleep(1)
 
     def _go_on(self, there):
         """Find what there is, once, and bring what is not here yet. What fails is told, and the others go on; False if
@@ -157,7 +164,7 @@ class ActionModule(ActionBase):
 
     def _next(self):
         del self._waiting[0]
-        self._tries = Tries(self._given["retries"])
+        self._tries, self._begun = Tries(self._given["retries"]), False
 
     def _find(self, there):
         """[(path, whether it was named)] of all dumps that are wanted and whole."""
@@ -179,6 +186,8 @@ class ActionModule(ActionBase):
     def _stream(self, there, path):
         given = self._given
         progress = _receiver.Progress("%s: %s" % (self._host, path))
+        wait = max(given["wait"], PREDECESSOR_S) if self._begun else given["wait"]
+        self._begun = True
         came = there.stream(
             path,
             landing.landing(given["dest"], self._host, path).folder,
@@ -188,7 +197,7 @@ class ActionModule(ActionBase):
             store_folder=_control.here(given["store"]) or None,
             debuginfod_urls=given["debuginfod_urls"],
             nice=given["nice"],
-            wait=max(given["wait"], PREDECESSOR_S if self._tries.made else 0),
+            wait=wait,
             ignore_space=given["ignore_space"],
             dry_run=self._task.check_mode,
             progress=lambda done, whole: progress.at("archived", done, max(done, whole)),

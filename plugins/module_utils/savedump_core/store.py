@@ -17,7 +17,7 @@ import re
 import shutil
 import stat
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import IO, Any, Callable, ContextManager, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
@@ -159,23 +159,23 @@ def drop_damaged(folder: str, sha256: str) -> bool:
     """Take a file out of the store, by all its names, if it no longer has the bytes of its name: it comes anew then.
     False if it has them, or is not there. Raises OSError if it cannot be taken out."""
     path = os.path.join(folder, BY_CONTENT, sha256[:2], sha256)
-    if not os.path.lexists(path) or _is_whole(path, sha256):
-        return False
-    status = os.lstat(path)
-    for where, _folders, names in os.walk(os.path.join(folder, BY_ID)):
-        for name in names:
-            if os.path.samestat(os.lstat(os.path.join(where, name)), status):
-                os.unlink(os.path.join(where, name))
-    os.unlink(path)
-    return True
-
-
-def _is_whole(path: str, sha256: str) -> bool:
     try:
+        status = os.lstat(path)
         with os.fdopen(open_regular(path), "rb") as file:
-            return _sha256(file) == sha256
-    except (OSError, Refused):
+            status = os.fstat(file.fileno())
+            if _sha256(file) == sha256:
+                return False
+    except FileNotFoundError:
         return False
+    except (OSError, Refused):
+        pass  # a link, or what cannot be read, is damage, too
+    named = [os.path.join(where, name) for where, _, names in os.walk(os.path.join(folder, BY_ID)) for name in names]
+    for name in [path] + named:
+        # Another session may be at the same, and may have put the file anew.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.lstat(name), status):
+                os.unlink(name)
+    return True
 
 
 def receive(folder: str, wanted: Iterable[Announced], members: Iterable[tar.Member], origin: str) -> Stored:

@@ -51,6 +51,10 @@ def available() -> bool:
     return True
 
 
+def is_native() -> bool:
+    return True
+
+
 def can_write() -> bool:
     return True
 

@@ -39,6 +39,11 @@ def available() -> bool:
     return _libzstd.library() is not None or _module() is not None or _program.have("zstd")
 
 
+def is_native() -> bool:
+    """Whether it is read without a program, which would keep to itself why its input broke off."""
+    return _libzstd.library() is not None or _module() is not None
+
+
 def can_write() -> bool:
     return _libzstd.can_compress() or _program.have("zstd")
 

@@ -15,7 +15,7 @@ from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optiona
 from .. import api, landing
 from ..errors import Busy, SavedumpError, UsageError, status_of
 from ..model import Json, SearchOptions
-from . import answers, boot, login
+from . import boot, login
 from .auth import Keyring
 from .failures import Refused, Unreachable, paramiko
 from .login import Become
@@ -294,7 +294,7 @@ class _Host:
     def _stream(self, session: Session, path: str, tries: Tries) -> Streamed:
         options = self._options
         self._tell(BEGUN, path)
-        streamed = session.stream(
+        return session.stream(
             path, self._folder, search=options.search, format=options.format, level=options.level,
             store_folder=options.store, debuginfod_urls=options.debuginfod_urls, dry_run=options.dry_run,
             force=options.force, wait=max(options.wait_s, PREDECESSOR_S if tries.made else 0.0),
@@ -303,9 +303,6 @@ class _Host:
             again=lambda error, came: self._again(path, error, tries, came),
             waiting=lambda why: self._tell(LATER, path, words=why + "; it is waited for"),
         )  # fmt: skip
-        answers.check_dump(streamed.dump)
-        answers.check_missing(streamed.missing)
-        return streamed
 
     def _patiently(self, dump: Optional[str], step: Callable[[Session, Tries], _Result]) -> _Result:
         """A step, again each time that the link breaks."""

@@ -14,6 +14,10 @@ from ..wire.parcel import Reference
 _CHUNK = 1 << 20
 
 
+class Damaged(Broken):
+    """A file of the store is not what it was."""
+
+
 class Rebuilt(NamedTuple):
     """A finished archive."""
 
@@ -83,7 +87,7 @@ def _content(piece: Reference, folder: Optional[str]) -> Iterator[bytes]:
     """A file's data."""
     file = store.open_content(folder, piece.sha256, piece.size) if folder else None
     if file is None:
-        raise Broken("the file with SHA-256 %s is not in the store any more" % piece.sha256, "try again")
+        raise Damaged("the file with SHA-256 %s is not in the store any more" % piece.sha256, "try again")
     hasher = sparse.Hasher(piece.extents, piece.size)
     with file:
         for offset, size in piece.extents:
@@ -95,13 +99,13 @@ def _content(piece: Reference, folder: Optional[str]) -> Iterator[bytes]:
         # Which of its bytes are taken is the other host's word.
         damaged = store.drop_damaged(folder or "", piece.sha256)
         words = "was damaged in the store %s and is taken out of it" % folder if damaged else "has other bytes here"
-        raise Broken("the file with SHA-256 %s %s" % (piece.sha256, words), "try again")
+        raise Damaged("the file with SHA-256 %s %s" % (piece.sha256, words), "try again")
 
 
 def _extent(file: IO[bytes], size: int) -> Iterator[bytes]:
     while size:
         chunk = file.read(min(size, _CHUNK))
         if not chunk:
-            raise Broken("a file in the store is shorter than it was", "try again")
+            raise Damaged("a file in the store is shorter than it was", "try again")
         yield chunk
         size -= len(chunk)

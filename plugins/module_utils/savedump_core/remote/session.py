@@ -5,7 +5,7 @@ means, a container's exec, or a local process. What serve.py answers is asked he
 import os
 import re
 import time
-from typing import IO, Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Set, Union
+from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Union
 
 from .. import archive, compression, landing, naming, promises, space, store
 from ..errors import BadDump
@@ -131,7 +131,7 @@ class Session:
         request = {
             "verb": "stream", "path": path, "search": search._asdict(), "debuginfod_urls": list(debuginfod_urls),
             "format": archive_format, "level": level, "nice": nice, "wait": wait, "dry_run": dry_run,
-            "codecs": [codec.NAME for codec in (compression.zstd, compression.gzip) if codec.available()],
+            "codecs": [codec.NAME for codec in (compression.zstd, compression.gzip) if codec.is_native()],
         }  # fmt: skip
         plan = self._planned(request, waiting)
         name = landing.safe_name(plan["name"])
@@ -155,13 +155,25 @@ class Session:
             replace = force or existing is not None
             existing = None
             new: Set[str] = set()
-            known = self._fill(plan, store_folder, path, new) if store_folder else []
-            with archive.atomic_file(target, replace) as file:
-                made = rebuild.rebuild(
-                    self._pieces(request, plan, known, again, waiting), file, archive_format, level, store_folder, new,
-                    lambda done: _passed(done, plan, None if ignore_space else file, folder, progress),
-                )  # fmt: skip
-                _hold(made.manifest, plan)
+            broken, had = None, _stored(plan, store_folder)
+            try:
+                known = self._fill(plan, store_folder, path, new) if store_folder else []
+            except Broken as error:
+                # What one link could not bring comes in the archive, which goes on where it was.
+                known, broken = _stored(plan, store_folder), error
+                new.update(set(known).difference(had))
+            pieces = self._pieces(request, plan, known, broken, again, waiting)
+            try:
+                with archive.atomic_file(target, replace) as file:
+                    made = rebuild.rebuild(
+                        pieces, file, archive_format, level, store_folder, new,
+                        lambda done: _passed(done, plan, None if ignore_space else file, folder, progress),
+                    )  # fmt: skip
+                    _hold(made.manifest, plan)
+            except rebuild.Damaged:
+                for sha256 in known if store_folder else ():
+                    store.drop_damaged(store_folder or "", sha256)  # all at once, for the next try
+                raise
         self._sender.document({})
         return Streamed(
             path=target, sha256=made and made.sha256, size=made and made.size, planned_size=plan["size"],
@@ -179,12 +191,12 @@ class Session:
         return _checked(answer)
 
     def _pieces(
-        self, request: Json, plan: Json, known: List[str], again: Optional[Again], waiting: Callable[[str], None]
-    ) -> Iterator[Union[bytes, parcel.Reference]]:
-        """Those of the archive. Over another link the host is asked for the archive once more: the same dump and files
-        make the same bytes, of which it sends those that did not come."""
+        self, request: Json, plan: Json, known: List[str], broken: Optional[Broken], again: Optional[Again],
+        waiting: Callable[[str], None],
+    ) -> Iterator[Union[bytes, parcel.Reference]]:  # fmt: skip
+        """Those of the archive; `broken` if the link is already. Over another link the host is asked for the archive
+        once more: the same dump and files make the same bytes, of which it sends those that did not come."""
         mark, codec = parcel.Mark(), plan["codec"]
-        broken: Optional[Broken] = None
         while True:
             if broken is not None:
                 if again is None or isinstance(broken, parcel.Changed):
@@ -216,7 +228,7 @@ class Session:
     def _fill(self, plan: Json, folder: str, path: str, asked: Set[str]) -> List[str]:
         """Bring what the store lacks of the archive's files, and add to `asked` which that were; the SHA-256s of all
         that it has then. A file that another session is bringing is waited for."""
-        wanted = {one.sha256: one for one in map(store.announced, plan["files"]) if one is not None}
+        wanted = _wanted(plan)
         while True:
             lacking = [sha256 for sha256 in sorted(wanted.keys() - asked) if not _is_stored(folder, wanted[sha256])]
             with promises.promised(folder, lacking) as free:
@@ -231,7 +243,7 @@ class Session:
                 asked.update(mine)
             if not mine:
                 if not lacking or self._patience_s <= 0:
-                    return [sha256 for sha256 in sorted(wanted) if _is_stored(folder, wanted[sha256])]
+                    return _stored(plan, folder)
                 time.sleep(_LOOK_EVERY_S)
                 self._patience_s -= _LOOK_EVERY_S
 
@@ -248,6 +260,16 @@ class Session:
             raise Broken("the connection broke: %s" % (error.strerror or error), "try again") from None
 
 
+def _wanted(plan: Json) -> Dict[str, store.Announced]:
+    """By their SHA-256s, the archive's files that a store takes."""
+    return {one.sha256: one for one in map(store.announced, plan["files"]) if one is not None}
+
+
+def _stored(plan: Json, folder: Optional[str]) -> List[str]:
+    """Those of them that it has."""
+    return [sha256 for sha256, one in sorted(_wanted(plan).items()) if folder and _is_stored(folder, one)]
+
+
 def _checked(plan: Json) -> Json:
     """What the other host says that the archive will be, as far as it is used here. Raises Broken."""
     try:
@@ -259,6 +281,8 @@ def _checked(plan: Json) -> Json:
             and _IDENTITY.match(plan["dump"]["identity"]) and plan["codec"] in ("zstd", "gzip")
             and naming.lacks(plan["missing"]) is not None
         )  # fmt: skip
+        answers.check_dump(plan["dump"])
+        answers.check_missing(plan["missing"])
     except (KeyError, TypeError):
         fits = False
     if not fits:

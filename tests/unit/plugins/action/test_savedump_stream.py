@@ -5,6 +5,7 @@ work there, and what is told when it does not come back."""
 import contextlib
 
 import pytest
+from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.savedump.toolkit.plugins.action import savedump_stream
 from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.remote.session import (
     PREDECESSOR_S,
@@ -97,6 +98,13 @@ def test_a_link_that_says_nothing_after_it_was_there_is_tried_again(action):
     assert action.closed == 2
 
 
+def test_paramiko_that_cannot_connect_once_more_is_tried_again(action):
+    action.links, action.steps = [None, AnsibleConnectionFailure("timed out"), None], [CUT, None]
+    assert archives(action.run()) == ["/core.1"] and action.links == []
+    action.links = [AnsibleConnectionFailure("timed out"), None]
+    assert action.run()["unreachable"] and action.links == [None], "it is down"
+
+
 def test_a_way_that_never_was_there_is_not_waited_for(action):
     action.links = [_talk.Refused("no privileges"), None]
     result = action.run()
@@ -152,3 +160,10 @@ def test_what_goes_wrong_here_costs_one_dump(action):
     result = action.run()
     assert result["failed"] and archives(result) == ["/core.2"]
     assert [each["dump"] for each in result["not_archived"]] == ["/core.1"]
+
+
+def test_what_nobody_thought_of_does_not_cost_what_came(action):
+    action.dumps = ["/core.1", "/core.2"]
+    action.links, action.steps = [None], [None, ZeroDivisionError("oops")]
+    result = action.run()
+    assert result["failed"] and "oops" in result["msg"] and archives(result) == ["/core.1"]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The content store: each file once, under names that never change what they mean."""
 
+import concurrent.futures
 import lzma
 import os
 import subprocess
@@ -221,3 +222,16 @@ class TestOneFile:
         with pytest.raises(CannotWrite, match="another content"):
             store.add_file(str(there), str(tmp_path / "y"), BUILD_ID.hex(), store.EXECUTABLE)
         assert (there / EXECUTABLE).read_bytes() == ELF
+
+
+def test_several_sessions_that_meet_a_damaged_file_take_it_out_once(there, tmp_path):
+    store.add(str(there), [made(tmp_path)])
+    content = there / "sha256" / sha(ELF)[:2] / sha(ELF)
+    for _round in range(20):
+        content.unlink()
+        content.write_bytes(b"rotten" * (1 << 16))
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            said = list(pool.map(lambda _: store.drop_damaged(str(there), sha(ELF)), range(4)))
+        assert any(said) and not content.exists()
+        content.write_bytes(ELF)
+        assert not store.drop_damaged(str(there), sha(ELF)) and content.exists()

@@ -15,7 +15,7 @@ import sys
 
 import pytest
 from savedump_core import api, archive, lock, promises, store
-from savedump_core.compression import gzip
+from savedump_core.compression import gzip, zstd
 from savedump_core.errors import BadDump, Busy, CannotWrite, SavedumpError
 from savedump_core.model import SearchOptions
 from savedump_core.remote import boot, session
@@ -284,6 +284,56 @@ def test_link_that_is_cut_again_and_again_brings_each_byte_once(large, search, t
     assert done.wire_bytes < whole.wire_bytes + len(links) * (2 << 20), (done.wire_bytes - whole.wire_bytes, came)
 
 
+def test_a_cut_among_the_files_for_the_store_goes_on_in_the_archive(large, search, tmp_path):
+    kept = tmp_path / "store"
+    with Opened() as there:
+        whole = there.stream(large, str(tmp_path / "whole"), search, store_folder=str(tmp_path / "other"))
+    links = [Opened(most=200000), Opened()]
+    assert whole.saved_bytes == 0 and whole.wire_bytes > 10 * links[0].left
+    asked = []
+
+    def again(error, at):
+        asked.append(at)
+        links[0].__exit__()  # it holds the dump
+        return links[1].__enter__()
+
+    try:
+        done = links[0].__enter__().stream(
+            large, str(tmp_path / "cut"), search, store_folder=str(kept), again=again
+        )  # fmt: skip
+    finally:
+        links[1].__exit__()
+    assert asked == [0] and done.sha256 == whole.sha256
+    assert done.saved_bytes == 0 and api.verify(done.path).problems == ()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="other mount namespaces are root's to make")
+def test_it_goes_on_though_others_run_by_then(core, tmp_path):
+    """What was searched for a gap is in the archive: where, and not in how many of what just runs."""
+    sleep, sleepers, links = ["unshare", "--mount", "sleep", "300"], [], []
+    search = SearchOptions()
+
+    def again(_error, at):
+        assert at
+        sleepers.append(subprocess.Popen(sleep))
+        links[-1].__exit__()
+        links.append(Opened())
+        return links[-1].__enter__()
+
+    try:
+        sleepers.append(subprocess.Popen(sleep))
+        with Opened() as there:
+            whole = there.stream(core, str(tmp_path / "whole"), search)
+        links.append(Opened(most=whole.wire_bytes // 2))
+        done = links[0].__enter__().stream(core, str(tmp_path / "cut"), search, again=again)
+        assert whole.missing and done.sha256 == whole.sha256
+    finally:
+        for each in sleepers:
+            each.kill()
+            each.wait()
+        links[-1].__exit__()
+
+
 def test_dump_that_is_another_one_after_the_cut_is_not_glued_to_the_first(large, search, tmp_path):
     mine = tmp_path / "core"
     shutil.copy(large, str(mine))
@@ -407,6 +457,33 @@ def test_damaged_file_of_the_store_is_noticed_and_comes_anew(core, search, tmp_p
     assert sha(damaged.read_bytes()) == damaged.name and not damaged.is_symlink()
 
 
+def test_damaged_files_of_the_store_cost_one_try_together(core, search, tmp_path):
+    kept = tmp_path / "store"
+    with Opened() as there:
+        first = there.stream(core, str(tmp_path / "0"), search, store_folder=str(kept))
+    damaged = [path for path in (kept / "sha256").rglob("*") if path.is_file() and path.stat().st_size > 30000]
+    assert len(damaged) > 1
+    for path in damaged:
+        flipped(path)
+    with Opened() as there, pytest.raises(Broken, match="was damaged in the store"):
+        there.stream(core, str(tmp_path / "1"), search, store_folder=str(kept))
+    with Opened() as there:
+        assert there.stream(core, str(tmp_path / "1"), search, store_folder=str(kept)).sha256 == first.sha256
+    assert [sha(path.read_bytes()) for path in damaged] == [path.name for path in damaged]
+
+
+def test_only_what_is_read_without_a_program_is_asked_for(tmp_path, monkeypatch):
+    """A program that unpacks would keep to itself that the link was cut."""
+    monkeypatch.setattr(zstd._libzstd, "library", lambda: None)
+    monkeypatch.setattr(zstd, "_module", lambda: None)
+    asked = []
+    there = Hostile(PLAN)
+    there.session = session.Session(there.pipe.read, asked.append)
+    with pytest.raises(SavedumpError):
+        there.stream(tmp_path)
+    assert b'"codecs": ["gzip"]' in b"".join(asked)
+
+
 class Hostile:
     """Frames of somebody who is not serve.py."""
 
@@ -445,7 +522,8 @@ _LIBRARY = {"role": "library", "build_id": BUILD_ID.hex(), "matched_by": "build-
     [
         {"name": 5}, {"size": "1"}, {"estimated_size": None}, {"complete": None}, {"missing": {}},
         {"missing": [{"kind": "x"}]}, {"files": {}}, {"files": [1]}, {"dump": None}, {"dump": {}},
-        {"dump": {"identity": "../x"}}, {"codec": "xz"},
+        {"dump": {"identity": "../x"}}, {"codec": "xz"}, {"dump": {"identity": "ab", "process": 7}},
+        {"missing": [{"module": "m", "kind": "debug", "attempts": 7}]},
     ],
 )  # fmt: skip
 def test_plan_that_is_none(tmp_path, change):
