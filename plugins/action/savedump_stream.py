@@ -68,14 +68,16 @@ class ActionModule(ActionBase):
         try:
             return _adapter._plain(self._run(task_vars or {}))
         except AnsibleConnectionFailure as failure:
-            # As Ansible would say it, and with the archives that came: they are here, and whole.
-            for path, _named in self._waiting or ():
-                self._leave_out(path, "did not come, for the connection broke", Broken.exit_status, True)
-            return _adapter._plain(dict(self._outcome, unreachable=True, msg=str(failure)))
+            failed, why = {"unreachable": True, "msg": str(failure)}, "did not come, for the connection broke"
         except AnsibleError as error:
-            return _adapter._plain(dict(self._outcome, failed=True, msg=str(error)))
+            failed, why = {"failed": True, "msg": str(error)}, str(error)
         except Exception as error:
-            return _adapter._plain({**self._outcome, **_control.unforeseen(error)})
+            failed = _control.unforeseen(error)
+            why = failed["msg"]
+        # As Ansible would say it, and with the archives that came: they are here, and whole.
+        for path, _named in self._waiting or ():
+            self._leave_out(path, why, Broken.exit_status, True)
+        return _adapter._plain({**self._outcome, **failed})
 
     def _run(self, task_vars):
         _found, given = self.validate_argument_spec(argument_spec=SPEC)

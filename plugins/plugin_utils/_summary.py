@@ -53,6 +53,12 @@ def lines(outcomes, dest=None, here=None, removed_here=(), check_mode=False, wid
     return words.lines(outcomes, dest, here, removed_here, check_mode, _HINT, width, to_come)
 
 
+def _is_for_all(archived):
+    """Whether what went wrong is the host's, and not told of each dump that it concerns."""
+    told = any(each["failed"] for each in archived.get("not_archived", ()))
+    return "archives" not in archived or archived.get("unreachable") or (archived.get("failed") and not told)
+
+
 def _steps(found, archived, fetched, verified, completed, senders, filling, room, removed, coming, cleared):
     first = found or archived or verified
     if not first:
@@ -62,7 +68,7 @@ def _steps(found, archived, fetched, verified, completed, senders, filling, room
     if "looked" not in first:
         return summary.Steps(broken=_why(first))
     errors = []
-    if archived and not archived.get("skipped") and ("archives" not in archived or archived.get("unreachable")):
+    if archived and not archived.get("skipped") and _is_for_all(archived):
         errors.append(_why(archived))
     if room:
         errors.append("nothing was fetched: %s" % room)

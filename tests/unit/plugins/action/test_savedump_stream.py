@@ -10,6 +10,7 @@ from ansible_collections.savedump.toolkit.plugins.action import savedump_stream
 from ansible_collections.savedump.toolkit.plugins.module_utils.savedump_core.remote.session import (
     PREDECESSOR_S,
     Broken,
+    Failed,
 )
 from ansible_collections.savedump.toolkit.plugins.plugin_utils import _summary, _talk
 
@@ -91,6 +92,13 @@ def archives(result):
     return [each["dump"]["path"] for each in result["archives"]]
 
 
+def told(action, result):
+    """The play's summary of it."""
+    found = {"dumps": [{"path": path} for path in action.dumps], "looked": []}
+    proof = {"archives": [{"path": each["path"], "intact": True, "problems": []} for each in result["archives"]]}
+    return _summary.outcome(found, result, None, proof, coming=True)
+
+
 def test_a_link_that_says_nothing_after_it_was_there_is_tried_again(action):
     """So is an ssh to a host whose cable is out: no answer, and no word of the kind."""
     action.links, action.steps = [None, SILENCE, None], [CUT, None]
@@ -141,11 +149,8 @@ def test_what_came_before_the_link_broke_for_good_is_told_and_so_is_the_rest(act
     action.links, action.steps = [None, SILENCE, SILENCE], [None, CUT]
     result = action.run()
     assert result["unreachable"] and archives(result) == ["/core.1"]
-    found = {"dumps": [{"path": path} for path in action.dumps], "looked": []}
-    home = made("/core.1")["path"]
-    proof = {"archives": [{"path": home, "intact": True, "problems": []}]}
-    outcome = _summary.outcome(found, result, None, proof, coming=True)
-    assert [(each["path"], each["verified"]) for each in outcome["archives"]] == [(home, True)]
+    outcome = told(action, result)
+    assert [(each["path"], each["verified"]) for each in outcome["archives"]] == [(made("/core.1")["path"], True)]
     assert outcome["status"] == "failed" and outcome["wire_bytes"] == 9
     assert outcome["errors"] == [
         "no byte for 5 seconds; 1 dumps are here, and the next run begins with the others",
@@ -167,3 +172,14 @@ def test_what_nobody_thought_of_does_not_cost_what_came(action):
     action.links, action.steps = [None], [None, ZeroDivisionError("oops")]
     result = action.run()
     assert result["failed"] and "oops" in result["msg"] and archives(result) == ["/core.1"]
+    assert told(action, result)["errors"] == ["/core.2: savedump itself failed: ZeroDivisionError: oops"]
+
+
+def test_a_host_that_could_not_look_is_no_host_without_dumps(action, monkeypatch):
+    def find(*_words):
+        raise Failed("cannot read /proc")
+
+    monkeypatch.setattr(There, "find", find)
+    action.links = [None]
+    result = action.run()
+    assert result["failed"] and told(action, result)["errors"] == ["cannot read /proc"]
