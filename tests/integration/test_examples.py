@@ -336,8 +336,10 @@ def test_the_same_again_changes_nothing_and_nothing_that_is_promised_is_never_re
     assert set(promises.unseen()) == UNSEEN
 
 
-#: Promised for what does not happen here: a dump that cannot be inspected, files of a kernel's dump.
-UNSEEN = {"savedump_info: dumps.error", "savedump_complete: wants.release"}
+#: Promised for what does not happen here: a dump that cannot be inspected or, by root, read, files of a kernel's dump.
+UNSEEN = {"savedump_info: dumps.error", "savedump_complete: wants.release"} | {
+    "savedump_info: unread." + key for key in ("path", "why", "exit_status")
+}
 
 
 # Attributes and groups
