@@ -169,8 +169,10 @@ def drop_damaged(folder: str, sha256: str) -> bool:
         return False
     except (OSError, Refused):
         pass  # a link, or what cannot be read, is damage, too
-    named = [os.path.join(where, name) for where, _, names in os.walk(os.path.join(folder, BY_ID)) for name in names]
-    for name in [path] + named:
+    named = [path]
+    for where, _folders, names in os.walk(os.path.join(folder, BY_ID)):
+        named += [os.path.join(where, name) for name in names]
+    for name in named:
         # Another session may be at the same, and may have put the file anew.
         with suppress(FileNotFoundError):
             if os.path.samestat(os.lstat(name), status):
