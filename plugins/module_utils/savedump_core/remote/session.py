@@ -171,7 +171,7 @@ class Session:
                     )  # fmt: skip
                     _hold(made.manifest, plan)
             except rebuild.Damaged:
-                for sha256 in known if store_folder else ():
+                for sha256 in known:
                     store.drop_damaged(store_folder or "", sha256)  # all at once, for the next try
                 raise
         self._sender.document({})
